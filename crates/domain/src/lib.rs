@@ -1,1 +1,10 @@
+//! The rules of the gateway.
+//!
+//! Invariant: pure. No input or output, no clock, no randomness; instants and random bytes are
+//! arguments.
 
+pub mod catalogue;
+pub mod credits;
+pub mod order;
+pub mod parameter;
+pub mod price;

@@ -1,0 +1,96 @@
+//! The catalogue: which models there are, what they take and cost, and who runs them.
+//!
+//! Invariant: a [`Catalogue`] is consistent. Every default is an allowed value, every route names a
+//! provider, every price bounds every order its model accepts. What breaks a rule does not load.
+
+mod model;
+mod provider;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use model::{Model, PromptRule, Route};
+pub use provider::{Abilities, OnLostReply, Provider, Recovery};
+
+/// Id of the built-in provider that runs every model for which no other is usable.
+pub const SANDBOX: &str = "sandbox";
+
+/// One catalogue file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path below the catalogue folder: `models/image_generate.imagen_4.toml`, `providers/kie.toml`.
+    pub path: String,
+    /// The file's text.
+    pub text: String,
+}
+
+/// Why a catalogue does not load.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{path}:{line}: {message}")]
+pub struct Problem {
+    /// The file.
+    pub path: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// What is wrong, for the operator.
+    pub message: String,
+}
+
+/// Models and providers, by id.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    models: BTreeMap<String, Arc<Model>>,
+    providers: BTreeMap<String, Arc<Provider>>,
+}
+
+impl Catalogue {
+    /// The model of an id, switched off or not.
+    #[must_use]
+    pub fn model(&self, id: &str) -> Option<&Arc<Model>> {
+        self.models.get(id)
+    }
+
+    /// Every model, in the order of the ids.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// The provider of an id.
+    #[must_use]
+    pub fn provider(&self, id: &str) -> Option<&Arc<Provider>> {
+        self.providers.get(id)
+    }
+
+    /// Every provider, in the order of the ids.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values()
+    }
+
+    /// The same catalogue with an operator's margin on every price that has none of its own, in basis
+    /// points (10 000 changes nothing).
+    #[must_use]
+    pub fn with_margin(mut self, margin_bp: u32) -> Self {
+        for model in self.models.values_mut() {
+            if model.price.margin_bp == crate::price::MARGIN_BP_NONE {
+                Arc::make_mut(model).price.margin_bp = margin_bp;
+            }
+        }
+        self
+    }
+
+    /// The routes a submit may take, in the order to try them: the model's own whose provider is
+    /// usable, else the sandbox alone. The sandbox never stands in for a provider that merely failed.
+    #[must_use]
+    pub fn routes(&self, model: &Model, is_usable: impl Fn(&Provider) -> bool) -> Vec<Route> {
+        let usable = |route: &&Route| {
+            self.provider(&route.provider)
+                .is_some_and(|provider| is_usable(provider))
+        };
+        let routes: Vec<Route> = model.routes.iter().filter(usable).cloned().collect();
+        if routes.is_empty() {
+            vec![Route::sandbox(&model.id)]
+        } else {
+            routes
+        }
+    }
+}

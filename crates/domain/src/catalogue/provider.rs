@@ -1,0 +1,124 @@
+//! A provider: where it is, which protocol it speaks and how far it can be trusted with a lost reply.
+
+use serde::{Deserialize, Serialize};
+
+/// How a provider lets us learn what became of a request whose reply was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// The same request with the same key again gives the first reply.
+    Idempotent,
+    /// It can be asked for our own reference.
+    Lookup,
+    /// It cannot be learned.
+    None,
+}
+
+/// What to do when it cannot be learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLostReply {
+    /// Fail the task and release the hold.
+    FailAndRelease,
+    /// Submit again; for work that is cheap enough to be paid twice.
+    Resubmit,
+}
+
+/// What is honoured or refused, never dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Abilities {
+    /// Lays a text over the result.
+    pub watermark: bool,
+    /// Makes a film of several shots.
+    pub multi_shots: bool,
+    /// Translates the prompt to English first.
+    pub enable_translation: bool,
+}
+
+impl Abilities {
+    /// None of them.
+    pub const NONE: Self = Self {
+        watermark: false,
+        multi_shots: false,
+        enable_translation: false,
+    };
+
+    /// All of them.
+    pub const ALL: Self = Self {
+        watermark: true,
+        multi_shots: true,
+        enable_translation: true,
+    };
+
+    /// Names of the parameters that ask for an ability.
+    pub const NAMES: [&'static str; 3] = ["watermark", "multi_shots", "enable_translation"];
+
+    /// What either of the two can.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            watermark: self.watermark || other.watermark,
+            multi_shots: self.multi_shots || other.multi_shots,
+            enable_translation: self.enable_translation || other.enable_translation,
+        }
+    }
+
+    /// Whether everything in `asked` is among them.
+    #[must_use]
+    pub fn cover(self, asked: Self) -> bool {
+        self.or(asked) == self
+    }
+
+    /// Whether the ability of a parameter name is among them; `None` for another name.
+    #[must_use]
+    pub fn has(self, name: &str) -> Option<bool> {
+        match name {
+            "watermark" => Some(self.watermark),
+            "multi_shots" => Some(self.multi_shots),
+            "enable_translation" => Some(self.enable_translation),
+            _ => None,
+        }
+    }
+
+    /// The same with the ability of a parameter name; another name changes nothing.
+    #[must_use]
+    pub fn with(mut self, name: &str) -> Self {
+        match name {
+            "watermark" => self.watermark = true,
+            "multi_shots" => self.multi_shots = true,
+            "enable_translation" => self.enable_translation = true,
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Who runs models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// Lower-case letters, digits and underscores; the file's name.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// The protocol it speaks.
+    pub dialect: String,
+    /// Start of every URL, without a slash at the end; empty for the sandbox.
+    pub base_url: String,
+    /// Name of the setting that holds its secret; `None` for a provider that wants none.
+    pub secret_env: Option<String>,
+    /// What it can do natively of what must not be dropped.
+    pub honours: Abilities,
+    /// How a lost reply is cleared up.
+    pub recovery: Recovery,
+    /// What happens when it cannot be.
+    pub on_lost_reply: OnLostReply,
+    /// After the send deadline, how long a request may still be in flight, in milliseconds.
+    pub quiet_ms: i64,
+    /// Longest time to connect, in milliseconds.
+    pub connect_timeout_ms: i64,
+    /// Longest time from the first byte of a call to the last byte of its reply, in milliseconds.
+    pub call_timeout_ms: i64,
+    /// Most tasks it works on at the same time, at least 1.
+    pub concurrency: u32,
+}
