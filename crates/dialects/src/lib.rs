@@ -1,1 +1,64 @@
+//! Upstream wire protocols as pure translators: an order becomes a request, a reply becomes the next
+//! step.
+//!
+//! Invariant: no input or output, no secrets, no retries, no clocks. All of that lives once, in the
+//! engine.
 
+mod sandbox;
+
+use domain::order::Order;
+use domain::upstream::{Call, Cursor, Fault, Next, Reply};
+
+/// What a dialect may know about the attempt it speaks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Start of every URL, without a slash at the end.
+    pub base_url: &'a str,
+    /// The model's name at the provider.
+    pub model: &'a str,
+    /// The attempt's token: our own reference, put wherever the provider takes one.
+    pub token: &'a str,
+}
+
+/// One wire protocol.
+pub trait Dialect: Send + Sync {
+    /// The first call for an order.
+    ///
+    /// # Errors
+    /// The order cannot be said in this protocol.
+    fn start(&self, order: &Order, cx: &Context<'_>) -> Result<Call, Fault>;
+
+    /// What follows the reply to the call that carried `at`.
+    ///
+    /// # Errors
+    /// What the provider complains about; `Ambiguous` when the reply makes no sense.
+    fn resume(
+        &self,
+        order: &Order,
+        cx: &Context<'_>,
+        at: &Cursor,
+        reply: &Reply,
+    ) -> Result<Next, Fault>;
+
+    /// A call that asks for the work of this attempt by our reference; `None` where that is not
+    /// possible. Its reply goes to [`Dialect::resume`], which says `NotFound` if there is none.
+    fn find(&self, _order: &Order, _cx: &Context<'_>) -> Option<Call> {
+        None
+    }
+
+    /// A call that cancels the work `at` stands for; `None` where that is not possible. A reply with
+    /// status 2xx confirms that nothing will be charged.
+    fn cancel(&self, _order: &Order, _cx: &Context<'_>, _at: &Cursor) -> Option<Call> {
+        None
+    }
+}
+
+/// The dialect of a name in a provider file.
+#[must_use]
+pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
+    let found = DIALECTS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, dialect)| *dialect)
+}
+
+/// Every dialect by name; one line each.
+pub const DIALECTS: [(&str, &dyn Dialect); 1] = [("sandbox", &sandbox::Sandbox)];

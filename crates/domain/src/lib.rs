@@ -5,6 +5,8 @@
 
 pub mod catalogue;
 pub mod credits;
+pub mod ids;
 pub mod order;
 pub mod parameter;
 pub mod price;
+pub mod upstream;
