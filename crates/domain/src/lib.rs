@@ -6,7 +6,11 @@
 pub mod catalogue;
 pub mod credits;
 pub mod ids;
+pub mod key;
+pub mod ledger;
 pub mod order;
 pub mod parameter;
 pub mod price;
+pub mod signing;
+pub mod task;
 pub mod upstream;

@@ -1,5 +1,6 @@
 //! A model: what it takes, what it costs, and by which routes it runs.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::catalogue::SANDBOX;
@@ -17,7 +18,7 @@ pub struct PromptRule {
 }
 
 /// A way to run a model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// The provider's id.
     pub provider: String,
