@@ -1,1 +1,7 @@
+//! The gateway: everything that touches the world.
 
+pub mod clock;
+pub mod entropy;
+pub mod spawn;
+pub mod store;
+pub mod view;

@@ -1,0 +1,318 @@
+//! Accounts: who owns keys, tasks and credits; their balance and the secrets of their callbacks.
+
+use domain::credits::Credits;
+use domain::ids::AccountId;
+use domain::ledger::Balance;
+use domain::signing::Secret;
+use serde::{Deserialize, Serialize};
+
+use super::committer::Operation;
+use super::db::{DbError, Session};
+use super::{Store, StoreError, json, parse};
+use crate::values;
+
+/// How long the old secret goes on signing after a rotation, in milliseconds.
+pub const ROTATION_MS: i64 = 86_400_000;
+
+/// What is kept of an account beside its columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Body {
+    /// `whsec_…`
+    secret: String,
+    /// The one before, until it is forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    old: Option<OldSecret>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct OldSecret {
+    secret: String,
+    until_ms: i64,
+}
+
+/// An account to be made if it is new.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Its id if it is new.
+    pub id: AccountId,
+    /// Its name, unique.
+    pub name: String,
+    /// What it starts with if it is new.
+    pub credits: Credits,
+    /// The secret of its callbacks if it is new.
+    pub secret: Secret,
+}
+
+/// Where credits come from; the ledger's kind of entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Bought or given.
+    TopUp,
+    /// A correction, either way.
+    Adjust,
+}
+
+impl Grant {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::TopUp => "top_up",
+            Self::Adjust => "adjust",
+        }
+    }
+}
+
+/// What came of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// Entered.
+    Yes,
+    /// An entry of this kind has the reference already; nothing changed.
+    Before,
+    /// The held credits would not be covered any more; nothing changed.
+    Insufficient,
+}
+
+const BY_NAME: &str = "SELECT id FROM accounts WHERE name = $1";
+
+const INSERT: &str = "INSERT INTO accounts (id, name, posted, held, created_ms, body)
+    VALUES ($1, $2, $3, 0, $4, $5) ON CONFLICT (name) DO NOTHING";
+
+const ENTRY: &str = "INSERT INTO entries (id, account, kind, task, amount, created_ms)
+    VALUES ($1, $2, $3, NULL, $4, $5) ON CONFLICT (id) DO NOTHING";
+
+const UNENTER: &str = "DELETE FROM entries WHERE id = $1";
+
+const POST: &str = "UPDATE accounts SET posted = posted + $1
+    WHERE id = $2 AND posted + $1 >= held";
+
+const BALANCE: &str = "SELECT posted, held FROM accounts WHERE id = $1";
+
+const BODY: &str = "SELECT body FROM accounts WHERE id = $1";
+
+const REPLACE: &str = "UPDATE accounts SET body = $1 WHERE id = $2 AND body = $3";
+
+const COUNT: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM accounts";
+
+impl Store {
+    /// The account of a name, made if it is new; and whether it is.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_account(
+        &self,
+        account: NewAccount,
+        now_ms: i64,
+    ) -> Result<(AccountId, bool), StoreError> {
+        self.write(Ensure { account, now_ms }).await
+    }
+
+    /// The account of a name.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_account_named(&self, name: &str) -> Result<Option<AccountId>, StoreError> {
+        let reader = self.reader().await?;
+        let row = reader.session().row(BY_NAME, values![name]).await?;
+        Ok(row.map(|row| row.text(0)).transpose()?.map(AccountId))
+    }
+
+    /// How many accounts there are.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_account_count(&self) -> Result<i64, StoreError> {
+        let reader = self.reader().await?;
+        let row = reader.session().row(COUNT, &[]).await?;
+        Ok(row.map_or(Ok(0), |row| row.int(0))?)
+    }
+
+    /// What an account has; nothing for an unknown one.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn balance(&self, account: &AccountId) -> Result<Balance, StoreError> {
+        let reader = self.reader().await?;
+        let row = reader
+            .session()
+            .row(BALANCE, values![account.as_str()])
+            .await?;
+        let Some(row) = row else {
+            return Ok(Balance::default());
+        };
+        Ok(Balance {
+            posted: Credits(row.int(0)?),
+            held: Credits(row.int(1)?),
+        })
+    }
+
+    /// Enters credits once for a reference.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn grant(
+        &self,
+        account: &AccountId,
+        grant: Grant,
+        credits: Credits,
+        reference: &str,
+        now_ms: i64,
+    ) -> Result<Granted, StoreError> {
+        self.write(Granting {
+            entry: format!("{}:{reference}", grant.as_str()),
+            account: account.clone(),
+            grant,
+            credits,
+            now_ms,
+        })
+        .await
+    }
+
+    /// The secrets that sign an account's callbacks, newest first.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn callback_secrets(
+        &self,
+        account: &AccountId,
+        now_ms: i64,
+    ) -> Result<Vec<Secret>, StoreError> {
+        let reader = self.reader().await?;
+        let row = reader
+            .session()
+            .row(BODY, values![account.as_str()])
+            .await?;
+        let Some(row) = row else {
+            return Ok(Vec::new());
+        };
+        let body: Body = parse(&row.text(0)?)?;
+        let old = body.old.filter(|old| old.until_ms > now_ms);
+        let texts = std::iter::once(body.secret).chain(old.map(|old| old.secret));
+        Ok(texts.filter_map(|text| Secret::parse(&text)).collect())
+    }
+
+    /// Signs with another secret from now on; the old one goes on signing for a day.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn rotate_callback_secret(
+        &self,
+        account: &AccountId,
+        secret: Secret,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let account = account.clone();
+        self.write(Rotate {
+            account,
+            secret,
+            now_ms,
+        })
+        .await
+    }
+}
+
+struct Ensure {
+    account: NewAccount,
+    now_ms: i64,
+}
+
+impl Operation for Ensure {
+    type Answer = (AccountId, bool);
+
+    async fn run(&self, db: Session<'_>) -> Result<(AccountId, bool), DbError> {
+        let NewAccount {
+            id,
+            name,
+            credits,
+            secret,
+        } = &self.account;
+        let body = json(&Body {
+            secret: secret.reveal(),
+            old: None,
+        })?;
+        let values = values![id.as_str(), name, credits.0, self.now_ms, &body];
+        if db.execute(INSERT, values).await? == 0 {
+            let row = db.row(BY_NAME, values![name]).await?;
+            let found = row.ok_or_else(|| DbError::Conflict("the account is gone".to_owned()))?;
+            return Ok((AccountId(found.text(0)?), false));
+        }
+        if credits.0 > 0 {
+            let entry = format!("top_up:{id}");
+            let values = values![&entry, id.as_str(), "top_up", credits.0, self.now_ms];
+            db.execute(ENTRY, values).await?;
+        }
+        Ok((id.clone(), true))
+    }
+}
+
+struct Granting {
+    entry: String,
+    account: AccountId,
+    grant: Grant,
+    credits: Credits,
+    now_ms: i64,
+}
+
+impl Operation for Granting {
+    type Answer = Granted;
+
+    async fn run(&self, db: Session<'_>) -> Result<Granted, DbError> {
+        let account = self.account.as_str();
+        let entry = values![
+            &self.entry,
+            account,
+            self.grant.as_str(),
+            self.credits.0,
+            self.now_ms
+        ];
+        if db.execute(ENTRY, entry).await? == 0 {
+            return Ok(Granted::Before);
+        }
+        if db.execute(POST, values![self.credits.0, account]).await? == 0 {
+            db.execute(UNENTER, values![&self.entry]).await?;
+            return Ok(Granted::Insufficient);
+        }
+        Ok(Granted::Yes)
+    }
+
+    fn mark(&self) -> Option<&str> {
+        Some(&self.entry)
+    }
+}
+
+struct Rotate {
+    account: AccountId,
+    secret: Secret,
+    now_ms: i64,
+}
+
+impl Operation for Rotate {
+    type Answer = ();
+
+    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+        let account = self.account.as_str();
+        let row = db.row(BODY, values![account]).await?;
+        let before = row
+            .ok_or_else(|| DbError::Broken("the account is gone".to_owned()))?
+            .text(0)?;
+        let body: Body = parse(&before)?;
+        let after = json(&Body {
+            secret: self.secret.reveal(),
+            old: Some(OldSecret {
+                secret: body.secret,
+                until_ms: self.now_ms.saturating_add(ROTATION_MS),
+            }),
+        })?;
+        if db
+            .execute(REPLACE, values![&after, account, &before])
+            .await?
+            == 0
+        {
+            return Err(DbError::Conflict("another rotation came first".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn mark(&self) -> Option<&str> {
+        Some(self.account.as_str())
+    }
+}

@@ -1,0 +1,140 @@
+//! Result files by name, what is past its time, and the deployment's own secret.
+
+use super::committer::Operation;
+use super::db::{DbError, Session};
+use super::{Store, StoreError};
+use crate::values;
+
+/// How long an idempotency key is remembered, in milliseconds: 7 days.
+pub const IDEMPOTENCY_MS: i64 = 7 * 86_400_000;
+
+/// What is known of a result file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRead {
+    /// Judged from the content when it was stored.
+    pub content_type: String,
+    /// Size.
+    pub bytes: i64,
+    /// SHA-256 in hex.
+    pub sha256: String,
+}
+
+const FILE: &str =
+    "SELECT content_type, bytes, sha256 FROM files WHERE path = $1 AND expires_ms > $2";
+
+const EXPIRED: &str = "SELECT path FROM files WHERE expires_ms <= $1 ORDER BY expires_ms LIMIT $2";
+
+const FORGET: &str = "DELETE FROM files WHERE path = $1 AND expires_ms <= $2";
+
+const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE created_ms < $1";
+
+const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
+
+const SET: &str =
+    "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+
+const SECRET: &str = "secret";
+
+impl Store {
+    /// A result file that is not past its time.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_file(&self, path: &str, now_ms: i64) -> Result<Option<FileRead>, StoreError> {
+        let reader = self.reader().await?;
+        let row = reader.session().row(FILE, values![path, now_ms]).await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        Ok(Some(FileRead {
+            content_type: row.text(0)?,
+            bytes: row.int(1)?,
+            sha256: row.text(2)?,
+        }))
+    }
+
+    /// Files past their time, oldest first.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_expired_files(
+        &self,
+        now_ms: i64,
+        limit: i64,
+    ) -> Result<Vec<String>, StoreError> {
+        let reader = self.reader().await?;
+        let rows = reader
+            .session()
+            .rows(EXPIRED, values![now_ms, limit])
+            .await?;
+        let paths: Result<Vec<_>, _> = rows.iter().map(|row| row.text(0)).collect();
+        Ok(paths?)
+    }
+
+    /// Forgets a file whose object is removed.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_forget_file(&self, path: String, now_ms: i64) -> Result<(), StoreError> {
+        self.write(Forget { path, now_ms }).await
+    }
+
+    /// Forgets idempotency keys past their time; answers how many.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_sweep_idempotency(&self, now_ms: i64) -> Result<u64, StoreError> {
+        let before_ms = now_ms.saturating_sub(IDEMPOTENCY_MS);
+        self.write(SweepKeys { before_ms }).await
+    }
+
+    /// The deployment's secret in hex, the same on every node; `fresh` if there is none yet.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_secret(&self, fresh: String) -> Result<String, StoreError> {
+        self.write(Secret { fresh }).await
+    }
+}
+
+struct Forget {
+    path: String,
+    now_ms: i64,
+}
+
+impl Operation for Forget {
+    type Answer = ();
+
+    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+        db.execute(FORGET, values![&self.path, self.now_ms])
+            .await
+            .map(drop)
+    }
+}
+
+struct SweepKeys {
+    before_ms: i64,
+}
+
+impl Operation for SweepKeys {
+    type Answer = u64;
+
+    async fn run(&self, db: Session<'_>) -> Result<u64, DbError> {
+        db.execute(FORGET_KEYS, values![self.before_ms]).await
+    }
+}
+
+struct Secret {
+    fresh: String,
+}
+
+impl Operation for Secret {
+    type Answer = String;
+
+    async fn run(&self, db: Session<'_>) -> Result<String, DbError> {
+        db.execute(SET, values![SECRET, &self.fresh]).await?;
+        let row = db.row(SETTING, values![SECRET]).await?;
+        row.ok_or_else(|| DbError::Broken("the setting is gone".to_owned()))?
+            .text(0)
+    }
+}

@@ -1,0 +1,161 @@
+//! API keys: made, listed, deleted, recognised.
+
+use domain::ids::{AccountId, KeyId};
+use domain::key::{ApiKey, Grant};
+
+use super::committer::Operation;
+use super::db::{DbError, Row, Session};
+use super::{Store, StoreError, json, parse};
+use crate::values;
+
+/// Who makes a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The account.
+    pub account: AccountId,
+    /// The key it came with.
+    pub key: KeyId,
+    /// What the key may do.
+    pub grant: Grant,
+}
+
+/// A key as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRead {
+    /// Its id.
+    pub id: KeyId,
+    /// What it may do.
+    pub grant: Grant,
+    /// When it was made, Unix milliseconds.
+    pub created_ms: i64,
+}
+
+const INSERT: &str = "INSERT INTO api_keys (id, account, hash, created_ms, expires_ms, body)
+    VALUES ($1, $2, $3, $4, $5, $6)";
+
+const KEY: &str = "SELECT account, hash, body FROM api_keys WHERE id = $1 AND expires_ms > $2";
+
+const LIST: &str = "SELECT id, body, created_ms FROM api_keys WHERE account = $1
+    ORDER BY created_ms, id";
+
+const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND account = $2";
+
+impl Store {
+    /// Records a key of an account.
+    ///
+    /// # Errors
+    /// `Duplicate` when its public id is taken; the store is unavailable.
+    pub async fn create_key(
+        &self,
+        account: &AccountId,
+        key: &ApiKey,
+        grant: Grant,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.write(Create {
+            account: account.clone(),
+            id: key.id(),
+            hash: key.hash(),
+            grant,
+            now_ms,
+        })
+        .await
+    }
+
+    /// Who a key stands for; nobody when it is unknown, wrong, deleted or expired.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn authenticate(
+        &self,
+        key: &ApiKey,
+        now_ms: i64,
+    ) -> Result<Option<Principal>, StoreError> {
+        let reader = self.reader().await?;
+        let id = key.id();
+        let row = reader
+            .session()
+            .row(KEY, values![id.as_str(), now_ms])
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        if !key.matches(&row.text(1)?) {
+            return Ok(None);
+        }
+        Ok(Some(Principal {
+            account: AccountId(row.text(0)?),
+            key: id,
+            grant: parse(&row.text(2)?)?,
+        }))
+    }
+
+    /// The keys of an account, oldest first.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn keys(&self, account: &AccountId) -> Result<Vec<KeyRead>, StoreError> {
+        let reader = self.reader().await?;
+        let rows = reader
+            .session()
+            .rows(LIST, values![account.as_str()])
+            .await?;
+        let read = |row: Row| -> Result<KeyRead, DbError> {
+            Ok(KeyRead {
+                id: KeyId(row.text(0)?),
+                grant: parse(&row.text(1)?)?,
+                created_ms: row.int(2)?,
+            })
+        };
+        let keys: Result<Vec<_>, _> = rows.into_iter().map(read).collect();
+        Ok(keys?)
+    }
+
+    /// Deletes a key; from then on no node admits anything with it. Answers whether it was there.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn delete_key(&self, account: &AccountId, id: &KeyId) -> Result<bool, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(Delete { account, id }).await
+    }
+}
+
+struct Create {
+    account: AccountId,
+    id: KeyId,
+    hash: String,
+    grant: Grant,
+    now_ms: i64,
+}
+
+impl Operation for Create {
+    type Answer = ();
+
+    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+        let body = json(&self.grant)?;
+        let values = values![
+            self.id.as_str(),
+            self.account.as_str(),
+            &self.hash,
+            self.now_ms,
+            self.grant.expires_ms.unwrap_or(i64::MAX),
+            &body,
+        ];
+        db.execute(INSERT, values).await.map(drop)
+    }
+}
+
+struct Delete {
+    account: AccountId,
+    id: KeyId,
+}
+
+impl Operation for Delete {
+    type Answer = bool;
+
+    async fn run(&self, db: Session<'_>) -> Result<bool, DbError> {
+        let values = values![self.id.as_str(), self.account.as_str()];
+        Ok(db.execute(DELETE, values).await? == 1)
+    }
+}

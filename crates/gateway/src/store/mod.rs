@@ -1,0 +1,214 @@
+//! The store: every fact the gateway keeps.
+//!
+//! Invariant: operations are use cases; each is one transaction. Reads take the account first; the
+//! ones that do not carry `any_` in their name. No call leaves the process while one is under way.
+
+pub mod accounts;
+mod committer;
+pub mod db;
+pub mod files;
+mod hints;
+pub mod keys;
+pub mod ledger;
+mod migrate;
+pub mod notices;
+pub mod submit;
+pub mod tasks;
+pub mod work;
+
+use std::sync::Arc;
+
+use committer::{Committer, Operation};
+use db::{DbError, Location, Postgres, Session, Sqlite};
+use domain::ids::TaskId;
+use hints::Hints;
+pub use hints::Watch;
+pub use migrate::{MIGRATIONS, Migration};
+
+/// Why an operation has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Too much is waiting to be written; nothing was recorded.
+    #[error("too much is waiting to be written")]
+    Overloaded,
+    /// The database cannot be reached; nothing was recorded.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// A unique index or a check refused it.
+    #[error("a constraint refused it: {0}")]
+    Duplicate(String),
+    /// A mistake of ours.
+    #[error("the store is broken: {0}")]
+    Broken(String),
+}
+
+impl From<&DbError> for StoreError {
+    fn from(error: &DbError) -> Self {
+        match error {
+            DbError::Unavailable(text) | DbError::Conflict(text) => Self::Unavailable(text.clone()),
+            DbError::Constraint(text) => Self::Duplicate(text.clone()),
+            DbError::Broken(text) => Self::Broken(text.clone()),
+        }
+    }
+}
+
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        Self::from(&error)
+    }
+}
+
+/// Who opens the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The server: alone on a SQLite file.
+    Server,
+    /// A command beside a running server.
+    Beside,
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    database: Database,
+    committer: Committer,
+    hints: Arc<Hints>,
+}
+
+#[derive(Clone)]
+enum Database {
+    Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
+}
+
+/// A connection to read with.
+enum Reader<'a> {
+    Sqlite(&'a db::SqliteSession),
+    Postgres(Arc<db::PostgresSession>),
+}
+
+impl Reader<'_> {
+    fn session(&self) -> Session<'_> {
+        match self {
+            Self::Sqlite(session) => Session::Sqlite(session),
+            Self::Postgres(session) => Session::Postgres(session),
+        }
+    }
+}
+
+impl Store {
+    /// Opens a store and brings its tables up to date.
+    ///
+    /// # Errors
+    /// The database cannot be reached, is used by another server, or is newer than this program.
+    pub async fn open(url: &str, access: Access, now_ms: i64) -> Result<Self, StoreError> {
+        let store = Self::connect(url, access).await?;
+        store.migrate(now_ms).await?;
+        Ok(store)
+    }
+
+    /// Opens a store as it is.
+    ///
+    /// # Errors
+    /// The database cannot be reached or is used by another server.
+    pub async fn connect(url: &str, access: Access) -> Result<Self, StoreError> {
+        let location = Location::parse(url).ok_or_else(|| {
+            StoreError::Unavailable(
+                "database.url must start with sqlite:// or postgres://".to_owned(),
+            )
+        })?;
+        match location {
+            Location::Sqlite(path) => {
+                let database = Arc::new(Sqlite::open(&path, access == Access::Server)?);
+                let committer = Committer::sqlite(&database)
+                    .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                Ok(Self {
+                    database: Database::Sqlite(database),
+                    committer,
+                    hints: Arc::new(Hints::new()),
+                })
+            }
+            Location::Postgres(url) => {
+                let database = Arc::new(Postgres::open(&url).await?);
+                Ok(Self {
+                    database: Database::Postgres(Arc::clone(&database)),
+                    committer: Committer::postgres(database),
+                    hints: Arc::new(Hints::new()),
+                })
+            }
+        }
+    }
+
+    /// Whether other nodes may work on the same store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.database, Database::Postgres(_))
+    }
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let reader = self.reader().await?;
+        reader.session().row(PING, &[]).await?;
+        Ok(())
+    }
+
+    async fn reader(&self) -> Result<Reader<'_>, DbError> {
+        match &self.database {
+            Database::Sqlite(database) => Ok(Reader::Sqlite(database.reader())),
+            Database::Postgres(database) => Ok(Reader::Postgres(database.reader().await?)),
+        }
+    }
+
+    async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer, StoreError> {
+        self.committer.write(operation).await
+    }
+
+    async fn admit<O: Operation>(&self, operation: O) -> Result<O::Answer, StoreError> {
+        self.committer.admit(operation).await
+    }
+
+    /// Hears of a task's changes in this process.
+    #[must_use]
+    pub fn watch(&self, id: &TaskId) -> Watch {
+        self.hints.watch(id)
+    }
+
+    /// Ends when this process has recorded work that may be due, since the last call.
+    pub async fn work_hinted(&self) {
+        self.hints.work.notified().await;
+    }
+
+    /// Ends when this process has recorded a callback that may be due, since the last call.
+    pub async fn notice_hinted(&self) {
+        self.hints.notices.notified().await;
+    }
+
+    /// Makes whoever waits in [`Store::work_hinted`] look again.
+    pub fn hint_work(&self) {
+        self.hints.work.notify_one();
+    }
+
+    /// Prepares a statement on the database without running it; for tests of the one text.
+    ///
+    /// # Errors
+    /// The database does not understand it.
+    pub async fn any_prepare(&self, sql: &'static str) -> Result<(), StoreError> {
+        let reader = self.reader().await?;
+        Ok(reader.session().prepare(sql).await?)
+    }
+}
+
+const PING: &str = "SELECT 1";
+
+/// JSON of our own types; cannot fail for them.
+fn json<T: serde::Serialize>(value: &T) -> Result<String, DbError> {
+    serde_json::to_string(value).map_err(|error| DbError::Broken(error.to_string()))
+}
+
+/// Our own types from JSON that we wrote.
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, DbError> {
+    serde_json::from_str(text).map_err(|error| DbError::Broken(error.to_string()))
+}

@@ -1,0 +1,226 @@
+//! Reading tasks, and the two things a client may do to one: nudge it by cancelling, and list it.
+
+use domain::ids::{AccountId, TaskId};
+use domain::task::{Status, Task};
+
+use super::committer::Operation;
+use super::db::{DbError, Row, Session};
+use super::work::task_of;
+use super::{Store, StoreError};
+use crate::values;
+
+/// How far the callback of a task is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticeState {
+    /// `pending`, `delivered`, `exhausted`, `gone`, `blocked`.
+    pub state: String,
+    /// POSTs made.
+    pub attempts: i64,
+    /// Status of the last reply, if there was one.
+    pub last_status: Option<i64>,
+}
+
+/// A task as it is read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRead {
+    /// The task.
+    pub task: Task,
+    /// Its callback, once there is one.
+    pub notice: Option<NoticeState>,
+}
+
+/// Which tasks to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Only with this status.
+    pub status: Option<Status>,
+    /// Only of this model.
+    pub model: Option<String>,
+    /// Only older than this one.
+    pub before: Option<TaskId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// One line of a task's timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRead {
+    /// Its id.
+    pub id: String,
+    /// The provider.
+    pub provider: String,
+    /// `sending`, `accepted`, `refused`, `unknown`, `done`, `failed`, `abandoned`.
+    pub state: String,
+    /// The upstream's id of the work, where known.
+    pub upstream_id: Option<String>,
+    /// When intent was committed, Unix milliseconds.
+    pub began_ms: i64,
+    /// When it last changed.
+    pub updated_ms: i64,
+}
+
+/// What came of a wish to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelWish {
+    /// It is recorded; a worker sees to it.
+    Recorded,
+    /// The task ended before.
+    Ended,
+    /// There is no such task.
+    Missing,
+}
+
+const TASK: &str =
+    "SELECT body, version, is_cancel_asked FROM tasks WHERE id = $1 AND account = $2";
+
+const NOTICE: &str = "SELECT state, attempts, last_status FROM notices WHERE id = $1";
+
+const LIST: &str = "SELECT body, version, is_cancel_asked FROM tasks
+    WHERE account = $1 AND id < $2
+    AND ($3 = '' OR status = $3) AND ($4 = '' OR model = $4)
+    ORDER BY id DESC LIMIT $5";
+
+const ATTEMPTS: &str = "SELECT a.id, a.provider, a.state, a.upstream_id, a.began_ms, a.updated_ms
+    FROM attempts a WHERE a.task = $1 AND a.account = $2 ORDER BY a.began_ms, a.id";
+
+const CANCEL: &str = "UPDATE tasks SET is_cancel_asked = 1,
+        due_ms = CASE WHEN phase IN ('queued', 'running') AND lease_until_ms <= $1 THEN $1 ELSE due_ms END
+    WHERE id = $2 AND account = $3 AND lane > 0";
+
+const IS_THERE: &str = "SELECT 1 FROM tasks WHERE id = $1 AND account = $2";
+
+/// Behind every task id.
+const NEWEST: &str = "g";
+
+impl Store {
+    /// A task of an account.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn task(
+        &self,
+        account: &AccountId,
+        id: &TaskId,
+    ) -> Result<Option<TaskRead>, StoreError> {
+        let reader = self.reader().await?;
+        let db = reader.session();
+        let Some(row) = db.row(TASK, values![id.as_str(), account.as_str()]).await? else {
+            return Ok(None);
+        };
+        Ok(Some(with_notice(db, &row).await?))
+    }
+
+    /// Tasks of an account, newest first.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn tasks(
+        &self,
+        account: &AccountId,
+        filter: &TaskFilter,
+    ) -> Result<Vec<TaskRead>, StoreError> {
+        let reader = self.reader().await?;
+        let db = reader.session();
+        let before = filter.before.as_ref().map_or(NEWEST, TaskId::as_str);
+        let values = values![
+            account.as_str(),
+            before,
+            filter.status.map_or("", Status::as_str),
+            filter.model.as_deref().unwrap_or(""),
+            filter.limit,
+        ];
+        let mut tasks = Vec::new();
+        for row in db.rows(LIST, values).await? {
+            tasks.push(with_notice(db, &row).await?);
+        }
+        Ok(tasks)
+    }
+
+    /// The attempts of a task, in their order.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn attempts(
+        &self,
+        account: &AccountId,
+        id: &TaskId,
+    ) -> Result<Vec<AttemptRead>, StoreError> {
+        let reader = self.reader().await?;
+        let rows = reader
+            .session()
+            .rows(ATTEMPTS, values![id.as_str(), account.as_str()])
+            .await?;
+        let read = |row: Row| -> Result<AttemptRead, DbError> {
+            Ok(AttemptRead {
+                id: row.text(0)?,
+                provider: row.text(1)?,
+                state: row.text(2)?,
+                upstream_id: row.text_or_null(3)?,
+                began_ms: row.int(4)?,
+                updated_ms: row.int(5)?,
+            })
+        };
+        let attempts: Result<Vec<_>, _> = rows.into_iter().map(read).collect();
+        Ok(attempts?)
+    }
+
+    /// Records the wish to cancel and makes the task due.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn cancel(
+        &self,
+        account: &AccountId,
+        id: &TaskId,
+        now_ms: i64,
+    ) -> Result<CancelWish, StoreError> {
+        let wish = self
+            .write(Cancel {
+                account: account.clone(),
+                id: id.clone(),
+                now_ms,
+            })
+            .await?;
+        self.hint_work();
+        Ok(wish)
+    }
+}
+
+async fn with_notice(db: Session<'_>, row: &Row) -> Result<TaskRead, DbError> {
+    let task = task_of(row)?;
+    let mut notice = None;
+    if task.callback_url.is_some() && task.status().is_terminal() {
+        let id = domain::ids::NoticeId::of(&task.id);
+        if let Some(row) = db.row(NOTICE, values![id.as_str()]).await? {
+            notice = Some(NoticeState {
+                state: row.text(0)?,
+                attempts: row.int(1)?,
+                last_status: row.int_or_null(2)?,
+            });
+        }
+    }
+    Ok(TaskRead { task, notice })
+}
+
+struct Cancel {
+    account: AccountId,
+    id: TaskId,
+    now_ms: i64,
+}
+
+impl Operation for Cancel {
+    type Answer = CancelWish;
+
+    async fn run(&self, db: Session<'_>) -> Result<CancelWish, DbError> {
+        let (id, account) = (self.id.as_str(), self.account.as_str());
+        if db
+            .execute(CANCEL, values![self.now_ms, id, account])
+            .await?
+            == 1
+        {
+            return Ok(CancelWish::Recorded);
+        }
+        let found = db.row(IS_THERE, values![id, account]).await?;
+        Ok(found.map_or(CancelWish::Missing, |_| CancelWish::Ended))
+    }
+}

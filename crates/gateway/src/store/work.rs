@@ -1,0 +1,443 @@
+//! What workers do: claim tasks that are due, keep their leases, commit changes.
+//!
+//! Invariant: [`Store::commit`] is the only writer of a task after its submit, and writes only for
+//! whoever holds the lease on the version it read.
+
+use domain::ids::{AccountId, NoticeId, TaskId};
+use domain::task::{AttemptChange, Change, Phase, Task};
+
+use super::committer::Operation;
+use super::db::{DbError, Row, Session};
+use super::{Store, StoreError, json, parse};
+use crate::values;
+
+/// How long a claim lasts without being renewed, in milliseconds.
+pub const LEASE_MS: i64 = 20_000;
+
+/// A claimed task: nobody else works on it while the lease lasts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The task as it was claimed.
+    pub task: Task,
+    /// Who holds it.
+    pub owner: String,
+    /// Which claim of the task this is.
+    pub epoch: i64,
+}
+
+/// What becomes of the lease with a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// The step goes on.
+    Keep,
+    /// Whoever is next may claim it when it is due.
+    Release,
+}
+
+/// What came of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// The change is recorded.
+    Yes,
+    /// The task was claimed or changed by another; nothing is recorded.
+    Lost,
+}
+
+const CLAIM_MOVING: &str =
+    "UPDATE tasks SET lease_owner = $1, lease_until_ms = $2, epoch = epoch + 1
+    WHERE id IN (
+        SELECT id FROM tasks WHERE lane = 2 AND due_ms <= $3 AND lease_until_ms <= $3
+        ORDER BY due_ms LIMIT $4 /* skip locked */)
+    AND lane = 2 AND due_ms <= $3 AND lease_until_ms <= $3
+    RETURNING body, version, is_cancel_asked, epoch";
+
+const CLAIM_QUEUED: &str =
+    "UPDATE tasks SET lease_owner = $1, lease_until_ms = $2, epoch = epoch + 1
+    WHERE id IN (
+        SELECT id FROM tasks WHERE lane = 1 AND due_ms <= $3 AND lease_until_ms <= $3
+        ORDER BY turn, due_ms LIMIT $4 /* skip locked */)
+    AND lane = 1 AND due_ms <= $3 AND lease_until_ms <= $3
+    RETURNING body, version, is_cancel_asked, epoch";
+
+const RENEW: &str = "UPDATE tasks SET lease_until_ms = $1
+    WHERE lease_owner = $2 AND lease_until_ms > 0";
+
+const RELEASE: &str = "UPDATE tasks SET lease_owner = '', lease_until_ms = 0
+    WHERE lease_owner = $1 AND lease_until_ms > 0";
+
+const RELEASE_ALL: &str = "UPDATE tasks SET lease_owner = '', lease_until_ms = 0
+    WHERE lease_until_ms > 0";
+
+const NEXT_MOVING: &str = "SELECT MIN(due_ms) FROM tasks
+    WHERE lane = 2 AND lease_until_ms <= $1";
+
+const NEXT_QUEUED: &str = "SELECT MIN(due_ms) FROM tasks
+    WHERE lane = 1 AND lease_until_ms <= $1";
+
+impl Store {
+    /// Claims up to `limit` tasks that are due: first those under way, then queued ones in turn.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn claim(
+        &self,
+        owner: &str,
+        limit: i64,
+        now_ms: i64,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let owner = owner.to_owned();
+        self.write(Claiming {
+            owner,
+            limit,
+            now_ms,
+        })
+        .await
+    }
+
+    /// When the next task is due that nobody holds.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_next_due_ms(&self, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        let reader = self.reader().await?;
+        let mut next: Option<i64> = None;
+        for sql in [NEXT_MOVING, NEXT_QUEUED] {
+            let row = reader.session().row(sql, values![now_ms]).await?;
+            let due_ms = row.map(|row| row.int_or_null(0)).transpose()?.flatten();
+            next = match (next, due_ms) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(next)
+    }
+
+    /// Renews every lease of an owner; answers how many it has.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn renew(&self, owner: &str, now_ms: i64) -> Result<u64, StoreError> {
+        self.write(Leases {
+            owner: Some(owner.to_owned()),
+            until_ms: Some(now_ms.saturating_add(LEASE_MS)),
+        })
+        .await
+    }
+
+    /// Gives every lease of an owner back.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn release(&self, owner: &str) -> Result<u64, StoreError> {
+        self.write(Leases {
+            owner: Some(owner.to_owned()),
+            until_ms: None,
+        })
+        .await
+    }
+
+    /// Gives every lease back, whoever had it; for a server that knows it is the only one.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_release_all(&self) -> Result<u64, StoreError> {
+        self.write(Leases {
+            owner: None,
+            until_ms: None,
+        })
+        .await
+    }
+
+    /// Records a change: the task, its attempt, the end of its hold, its files and its notice.
+    ///
+    /// # Errors
+    /// The store is unavailable; or a constraint refuses the change, such as an upstream id that
+    /// another task has.
+    pub async fn commit(
+        &self,
+        claim: &Claim,
+        change: Change,
+        lease: Lease,
+        now_ms: i64,
+    ) -> Result<Committed, StoreError> {
+        let body = json(&change.task)?;
+        let id = change.task.id.clone();
+        let is_end = change.close.is_some();
+        let committed = self
+            .write(Commit {
+                version: claim.task.version,
+                clears_cancel: claim.task.is_cancel_asked && !change.task.is_cancel_asked,
+                owner: claim.owner.clone(),
+                epoch: claim.epoch,
+                change,
+                lease,
+                body,
+                now_ms,
+            })
+            .await?;
+        self.hints.changed(&id);
+        if is_end {
+            self.hints.notices.notify_one();
+        }
+        Ok(committed)
+    }
+}
+
+struct Claiming {
+    owner: String,
+    limit: i64,
+    now_ms: i64,
+}
+
+impl Operation for Claiming {
+    type Answer = Vec<Claim>;
+
+    async fn run(&self, db: Session<'_>) -> Result<Vec<Claim>, DbError> {
+        let until_ms = self.now_ms.saturating_add(LEASE_MS);
+        let mut claims = Vec::new();
+        for sql in [CLAIM_MOVING, CLAIM_QUEUED] {
+            let taken = i64::try_from(claims.len()).unwrap_or(i64::MAX);
+            // A quarter is kept for new tasks, so that those under way cannot hold them up for ever.
+            let limit = match sql == CLAIM_MOVING {
+                true => self.limit - self.limit / 4,
+                false => self.limit - taken,
+            };
+            let values = values![&self.owner, until_ms, self.now_ms, limit];
+            for row in db.rows(sql, values).await? {
+                claims.push(Claim {
+                    owner: self.owner.clone(),
+                    epoch: row.int(3)?,
+                    task: task_of(&row)?,
+                });
+            }
+        }
+        Ok(claims)
+    }
+}
+
+/// A task from the columns body, version, `is_cancel_asked`.
+pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
+    let mut task: Task = parse(&row.text(0)?)?;
+    task.version = row.int(1)?;
+    task.is_cancel_asked = row.int(2)? != 0;
+    Ok(task)
+}
+
+struct Leases {
+    owner: Option<String>,
+    until_ms: Option<i64>,
+}
+
+impl Operation for Leases {
+    type Answer = u64;
+
+    async fn run(&self, db: Session<'_>) -> Result<u64, DbError> {
+        match (&self.owner, self.until_ms) {
+            (Some(owner), Some(until_ms)) => db.execute(RENEW, values![until_ms, owner]).await,
+            (Some(owner), None) => db.execute(RELEASE, values![owner]).await,
+            (None, _) => db.execute(RELEASE_ALL, &[]).await,
+        }
+    }
+}
+
+struct Commit {
+    version: i64,
+    owner: String,
+    epoch: i64,
+    change: Change,
+    lease: Lease,
+    body: String,
+    clears_cancel: bool,
+    now_ms: i64,
+}
+
+// A client's wish to cancel that came in meanwhile makes the task due at once where it can be heeded.
+const TASK: &str = "UPDATE tasks SET phase = $1, status = $2, lane = $3,
+        due_ms = CASE WHEN is_cancel_asked = 1 AND $4 = 1 THEN $5 ELSE $6 END,
+        lease_owner = CASE WHEN $7 = 1 THEN lease_owner ELSE '' END,
+        lease_until_ms = CASE WHEN $7 = 1 THEN lease_until_ms ELSE 0 END,
+        is_cancel_asked = CASE WHEN $8 = 1 THEN 0 ELSE is_cancel_asked END,
+        version = version + 1, updated_ms = $5, body = $9
+    WHERE id = $10 AND version = $11 AND lease_owner = $12 AND epoch = $13";
+
+const OPEN: &str = "INSERT INTO attempts (id, task, account, provider, state, is_open, token,
+        upstream_id, note, began_ms, updated_ms)
+    VALUES ($1, $2, $3, $4, $5, 1, $6, NULL, NULL, $7, $7)";
+
+const ATTEMPT: &str = "UPDATE attempts SET state = $1, is_open = $2,
+        upstream_id = COALESCE($3, upstream_id), note = COALESCE($4, note), updated_ms = $5
+    WHERE id = $6";
+
+// The close copies the hold it ends, so that the check on the row bounds the charge.
+const CLOSE: &str = "INSERT INTO entries (id, account, kind, task, amount, hold, created_ms)
+    SELECT $1, account, 'close', task, $2, amount, $3 FROM entries WHERE id = $4";
+
+const SETTLE: &str = "UPDATE accounts SET posted = posted - $1, held = held - $2 WHERE id = $3";
+
+const NOTICE: &str = "INSERT INTO notices (id, account, task, url, host, state, attempts, due_ms,
+        lease_until_ms, last_status, created_ms, updated_ms)
+    VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, NULL, $6, $6)";
+
+const FILE: &str =
+    "INSERT INTO files (path, account, task, content_type, bytes, sha256, created_ms,
+        expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (path) DO NOTHING";
+
+const VERSION: &str = "SELECT version, epoch FROM tasks WHERE id = $1";
+
+impl Commit {
+    fn task(&self) -> &Task {
+        &self.change.task
+    }
+
+    async fn write_task(&self, db: Session<'_>) -> Result<bool, DbError> {
+        let task = self.task();
+        let (lane, heeds_cancel) = match task.phase {
+            Phase::Queued { .. } => (1, 1),
+            Phase::Running { .. } => (2, 1),
+            Phase::Sending { .. } | Phase::Unknown { .. } | Phase::Storing { .. } => (2, 0),
+            Phase::Done { .. } | Phase::Failed { .. } => (0, 0),
+        };
+        let heeds_cancel: i64 = if self.clears_cancel { 0 } else { heeds_cancel };
+        let values = values![
+            task.phase.as_str(),
+            task.status().as_str(),
+            lane,
+            heeds_cancel,
+            self.now_ms,
+            task.due_ms,
+            i64::from(self.lease == Lease::Keep),
+            i64::from(self.clears_cancel),
+            &self.body,
+            task.id.as_str(),
+            self.version,
+            &self.owner,
+            self.epoch,
+        ];
+        Ok(db.execute(TASK, values).await? == 1)
+    }
+
+    async fn write_attempt(&self, db: Session<'_>, change: &AttemptChange) -> Result<(), DbError> {
+        let task = self.task();
+        if let Some(attempt) = &change.opened {
+            let route = task.routes.get(attempt.route);
+            let provider = route.map_or("", |route| route.provider.as_str());
+            let values = values![
+                attempt.id.as_str(),
+                task.id.as_str(),
+                task.account.as_str(),
+                provider,
+                change.state.as_str(),
+                &attempt.token,
+                attempt.began_ms,
+            ];
+            db.execute(OPEN, values).await?;
+            return Ok(());
+        }
+        let values = values![
+            change.state.as_str(),
+            i64::from(change.state.is_open()),
+            change.upstream_id.as_ref(),
+            change.note.as_ref(),
+            self.now_ms,
+            change.id.as_str(),
+        ];
+        one(db.execute(ATTEMPT, values).await?, "attempt")
+    }
+
+    async fn write_end(&self, db: Session<'_>, charge: i64) -> Result<(), DbError> {
+        let task = self.task();
+        let close_id = format!("close:{}", task.id);
+        let hold_id = format!("hold:{}", task.id);
+        let close = values![&close_id, charge, self.now_ms, &hold_id];
+        one(db.execute(CLOSE, close).await?, "hold")?;
+        let settle = values![charge, task.hold.0, task.account.as_str()];
+        one(db.execute(SETTLE, settle).await?, "account")?;
+        if let Phase::Done { files, .. } = &task.phase {
+            for file in files {
+                let values = values![
+                    &file.path,
+                    task.account.as_str(),
+                    task.id.as_str(),
+                    &file.content_type,
+                    i64::try_from(file.bytes).unwrap_or(i64::MAX),
+                    &file.sha256,
+                    self.now_ms,
+                    file.expires_ms,
+                ];
+                db.execute(FILE, values).await?;
+            }
+        }
+        if let Some(url) = &task.callback_url {
+            write_notice(db, &task.account, &task.id, url, self.now_ms).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn write_notice(
+    db: Session<'_>,
+    account: &AccountId,
+    task: &TaskId,
+    url: &str,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    let host = url::Url::parse(url).ok();
+    let host = host.as_ref().and_then(url::Url::host_str).unwrap_or("");
+    let id = NoticeId::of(task);
+    let values = values![
+        id.as_str(),
+        account.as_str(),
+        task.as_str(),
+        url,
+        host,
+        now_ms
+    ];
+    db.execute(NOTICE, values).await.map(drop)
+}
+
+/// Exactly one row, or the batch is rolled back.
+fn one(rows: u64, what: &str) -> Result<(), DbError> {
+    if rows == 1 {
+        return Ok(());
+    }
+    Err(DbError::Broken(format!(
+        "{rows} rows changed for one {what}"
+    )))
+}
+
+impl Operation for Commit {
+    type Answer = Committed;
+
+    async fn run(&self, db: Session<'_>) -> Result<Committed, DbError> {
+        if !self.write_task(db).await? {
+            return Ok(Committed::Lost);
+        }
+        if let Some(change) = &self.change.attempt {
+            self.write_attempt(db, change).await?;
+        }
+        if let Some(charge) = self.change.close {
+            self.write_end(db, charge.0).await?;
+        }
+        Ok(Committed::Yes)
+    }
+
+    async fn recall(&self, db: Session<'_>) -> Result<Option<Committed>, DbError> {
+        let Some(row) = db.row(VERSION, values![self.task().id.as_str()]).await? else {
+            return Ok(None);
+        };
+        let is_ours = row.int(0)? == self.version.saturating_add(1) && row.int(1)? == self.epoch;
+        Ok(is_ours.then_some(Committed::Yes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::db::SKIP_LOCKED;
+
+    #[test]
+    fn claims_pass_over_rows_that_others_claim() {
+        assert!(CLAIM_MOVING.contains(SKIP_LOCKED) && CLAIM_QUEUED.contains(SKIP_LOCKED));
+    }
+}
