@@ -3,8 +3,20 @@
 //! Invariant: a [`Catalogue`] is consistent. Every default is an allowed value, every route names a
 //! provider, every price bounds every order its model accepts. What breaks a rule does not load.
 
+mod load;
 mod model;
+mod model_file;
+mod parameter_file;
+mod price_file;
 mod provider;
+mod provider_file;
+mod schema;
+mod source;
+
+#[cfg(test)]
+mod load_tests;
+#[cfg(test)]
+pub(crate) mod shipped_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +26,9 @@ pub use provider::{Abilities, OnLostReply, Provider, Recovery};
 
 /// Id of the built-in provider that runs every model for which no other is usable.
 pub const SANDBOX: &str = "sandbox";
+
+/// Longest name of a provider or parameter, and of either part of a model's id.
+const NAME_BYTES_MAX: usize = 64;
 
 /// One catalogue file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,4 +108,10 @@ impl Catalogue {
             routes
         }
     }
+}
+
+/// Lower-case letters, digits and underscores.
+fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(is_plain)
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::SANDBOX;
+
 /// How a provider lets us learn what became of a request whose reply was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,7 +105,7 @@ pub struct Provider {
     pub name: String,
     /// The protocol it speaks.
     pub dialect: String,
-    /// Start of every URL, without a slash at the end; empty for the sandbox.
+    /// Start of every URL, without a slash at the end.
     pub base_url: String,
     /// Name of the setting that holds its secret; `None` for a provider that wants none.
     pub secret_env: Option<String>,
@@ -121,4 +123,26 @@ pub struct Provider {
     pub call_timeout_ms: i64,
     /// Most tasks it works on at the same time, at least 1.
     pub concurrency: u32,
+}
+
+impl Provider {
+    /// The built-in provider. It runs inside the gateway and draws what others would make, so it
+    /// honours everything, answers at once and never keeps a request in flight.
+    #[must_use]
+    pub fn sandbox() -> Self {
+        Self {
+            id: SANDBOX.to_owned(),
+            name: "Sandbox".to_owned(),
+            dialect: SANDBOX.to_owned(),
+            base_url: "http://sandbox.internal".to_owned(),
+            secret_env: None,
+            honours: Abilities::ALL,
+            recovery: Recovery::None,
+            on_lost_reply: OnLostReply::FailAndRelease,
+            quiet_ms: 2_000,
+            connect_timeout_ms: 1_000,
+            call_timeout_ms: 3_000,
+            concurrency: 1_000,
+        }
+    }
 }

@@ -3,7 +3,13 @@
 //! Invariant: an [`Order`] made by [`Model::submission`](crate::catalogue::Model::submission) holds
 //! only values its model allows, and everything its price depends on.
 
+pub(crate) mod contract;
+mod conversation;
+pub(crate) mod link;
 mod scenario;
+mod submission;
+#[cfg(test)]
+mod submission_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +17,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::catalogue::Abilities;
+
+pub(crate) use conversation::ROLES;
 pub use scenario::{DELAY_MS_MAX, PROGRESS_MAX, SCENARIO_HEADER, Scenario, ScriptedOutcome};
 
 /// What a model makes.
@@ -120,6 +129,17 @@ impl Order {
             .unwrap_or_default()
     }
 
+    /// What the order asks for that must be honoured or refused, never dropped.
+    #[must_use]
+    pub fn asked(&self) -> Abilities {
+        let watermark = self.text("watermark").unwrap_or("");
+        Abilities {
+            watermark: !watermark.trim().is_empty(),
+            multi_shots: self.flag("multi_shots"),
+            enable_translation: self.flag("enable_translation"),
+        }
+    }
+
     /// The prompt, or the text of the messages, one paragraph each.
     #[must_use]
     pub fn prompt_text(&self) -> String {
@@ -176,7 +196,7 @@ impl Invalid {
 pub struct Submission {
     /// What to run.
     pub order: Order,
-    /// Paths of known parameters the model has no use for, in the order of the body.
+    /// Paths of known parameters the model has no use for: `image_params.steps`.
     pub ignored: Vec<String>,
     /// Where to send the finished task. Well-formed; whether it may be called is judged elsewhere.
     pub callback_url: Option<String>,

@@ -1,0 +1,449 @@
+//! Tests of loading: what is read, and that everything wrong is named with its line.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{Abilities, Catalogue, OnLostReply, Problem, Recovery, SANDBOX, SourceFile};
+use crate::credits::Credits;
+use crate::parameter::Kind;
+use crate::price::{Form, Rate};
+
+const MODEL: &str = r#"id = "video_generate.test_1"
+name = "Test 1"
+vendor = "Test"
+modality = "video"
+description = "For a test."
+prompt = { chars_max = 100 }
+
+[parameters]
+resolution = { words = ["720p", "1080p"], default = "720p" }
+duration = { integer = [4, 15], default = 5.0 }
+[price]
+per_second = { 720p = 0.1, 1080p = 0.2 }
+margin = 1.25
+source = "a test"
+date = "2026-11-24"
+
+[[routes]]
+provider = "two"
+model = "b"
+rank = 1
+
+[[routes]]
+provider = "two"
+model = "a"
+weight = 3
+rank = 0
+"#;
+
+const PROVIDER: &str = r#"id = "two"
+name = "Two"
+dialect = "spoken"
+base_url = "https://api.two.test"
+secret = "TWO_API_KEY"
+honours = ["watermark"]
+recovery = "lookup"
+on_lost_reply = "resubmit"
+call_timeout_ms = 30_000
+"#;
+
+fn file(path: &str, text: &str) -> SourceFile {
+    SourceFile {
+        path: path.to_owned(),
+        text: text.to_owned(),
+    }
+}
+
+fn load(model: &str, provider: &str) -> Result<Catalogue, Vec<Problem>> {
+    let files = [
+        file("models/video_generate.test_1.toml", model),
+        file("providers/two.toml", provider),
+    ];
+    Catalogue::load(&files, &["spoken", SANDBOX])
+}
+
+/// A model file with one line replaced, and the lines and messages that names.
+fn complaints(line: &str, instead: &str) -> Vec<(usize, String)> {
+    let text = MODEL.replacen(line, instead, 1);
+    assert_ne!(text, MODEL, "{line} is not in the file");
+    let problems = load(&text, PROVIDER).err().unwrap_or_default();
+    let place = |problem: Problem| (problem.line, problem.message);
+    problems.into_iter().map(place).collect()
+}
+
+fn check(line: &str, instead: &str, expected: &[(usize, &str)]) {
+    let found = complaints(line, instead);
+    assert_eq!(found.len(), expected.len(), "{instead}: {found:#?}");
+    for ((line, message), (expected_line, part)) in found.iter().zip(expected) {
+        assert_eq!(line, expected_line, "{instead}: {message}");
+        assert!(message.contains(part), "{instead}: {message}");
+    }
+}
+
+#[test]
+fn files_become_a_catalogue() {
+    let catalogue = load(MODEL, PROVIDER).unwrap();
+    let model = catalogue.model("video_generate.test_1").unwrap();
+    let names = model.parameters.iter().map(|known| known.name.as_str());
+    let expected = [
+        "resolution",
+        "duration",
+        "enable_translation",
+        "watermark",
+        "multi_shots",
+    ];
+    assert_eq!(names.collect::<Vec<_>>(), expected);
+    assert_eq!(
+        json!(model.defaults),
+        json!({
+            "resolution": "720p", "duration": 5,
+            "enable_translation": false, "multi_shots": false,
+        })
+    );
+    assert_eq!(model.price.margin_bp, 12_500);
+    let Form::PerSecond {
+        rate: Rate::BySize(sizes),
+        seconds_max: 15,
+    } = &model.price.form
+    else {
+        panic!("{:?}", model.price.form);
+    };
+    assert_eq!(sizes["1080p"], Credits(200_000));
+    assert_eq!(model.price_date.as_deref(), Some("2026-11-24"));
+    let routes = model.routes.iter().map(|route| route.model.as_str());
+    assert_eq!(routes.collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(model.routes[0].weight, 3);
+    assert!(model.prompt.is_required);
+    assert_eq!(model.prompt.chars_max, 100);
+
+    let provider = catalogue.provider("two").unwrap();
+    assert_eq!(provider.recovery, Recovery::Lookup);
+    assert_eq!(provider.on_lost_reply, OnLostReply::Resubmit);
+    assert!(Abilities::NONE.with("watermark") == provider.honours);
+    assert_eq!(provider.call_timeout_ms, 30_000);
+    assert_eq!(provider.secret_env.as_deref(), Some("TWO_API_KEY"));
+}
+
+#[test]
+fn the_sandbox_is_always_there() {
+    let catalogue = Catalogue::load(&[], &[]).unwrap();
+    let sandbox = catalogue.provider(SANDBOX).unwrap();
+    assert!(sandbox.honours.cover(Abilities::ALL));
+    assert_eq!(sandbox.base_url, "http://sandbox.internal");
+}
+
+#[test]
+fn every_kind_is_read() {
+    let lines = "duration = { numbers = [2.5, 10], default = 10.0 }\n\
+        a = { words = [\"x\"], description = \"A.\" }\n\
+        b = { number = [-1, 1.5], description = \"B.\" }\n\
+        c = { integer = [1, 9], description = \"C.\" }\n\
+        d = { flag = true, description = \"D.\" }\n\
+        e = { text = 10, description = \"E.\" }\n\
+        f = { urls = 3, description = \"F.\" }";
+    let text = MODEL.replace("duration = { integer = [4, 15], default = 5.0 }", lines);
+    let catalogue = load(&text, PROVIDER).unwrap();
+    let model = catalogue.model("video_generate.test_1").unwrap();
+    let kind = |name| model.parameter(name).unwrap().kind.clone();
+    assert_eq!(kind("a"), Kind::Words(vec!["x".to_owned()]));
+    let (min, max) = (-1.0, 1.5);
+    assert_eq!(kind("b"), Kind::Number { min, max });
+    assert_eq!(kind("c"), Kind::Integer { min: 1, max: 9 });
+    assert_eq!(kind("d"), Kind::Flag);
+    assert_eq!(kind("e"), Kind::Text { chars_max: 10 });
+    assert_eq!(kind("f"), Kind::Urls { items_max: 3 });
+    assert_eq!(model.defaults["duration"], json!(10));
+    assert!(matches!(
+        model.price.form,
+        Form::PerSecond {
+            seconds_max: 10,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn every_problem_is_named_at_once() {
+    let files = [
+        file("models/a.b.toml", "id = \"a.b\"\nname = 5\nspeed = 1\n"),
+        file("models/c.d.toml", "id = \nname = \"x\n"),
+        file("providers/sandbox.toml", "id = \"sandbox\""),
+        file("readme.md", ""),
+    ];
+    let problems = Catalogue::load(&files, &[]).unwrap_err();
+    let of = |path: &str| problems.iter().filter(|p| p.path == path).count();
+    assert_eq!(of("models/a.b.toml"), 6, "{problems:#?}");
+    assert_eq!(of("models/c.d.toml"), 2, "{problems:#?}");
+    assert_eq!(of("providers/sandbox.toml"), 1, "{problems:#?}");
+    assert_eq!(of("readme.md"), 1, "{problems:#?}");
+    assert!(problems.is_sorted());
+}
+
+#[test]
+fn wrong_lines_of_a_model_are_named() {
+    check(
+        "id = \"video",
+        "id = \"image",
+        &[(1, "must be the file's name")],
+    );
+    check(
+        "vendor",
+        "maker",
+        &[(1, "`vendor` is missing"), (3, "unknown key `maker`")],
+    );
+    check(
+        "\"video\"",
+        "\"film\"",
+        &[(4, "must be one of video, image, chat")],
+    );
+    check("\"For a test.\"", "7", &[(5, "must be a text")]);
+    check("chars_max = 100", "chars_max = 0", &[(6, "between 1 and")]);
+    check(
+        "chars_max = 100",
+        "length = 1",
+        &[(6, "unknown key `length`")],
+    );
+    check(
+        "default = \"720p\"",
+        "default = \"4k\"",
+        &[(9, "must be one of 720p, 1080p")],
+    );
+    check("default = 5.0", "default = 16", &[(10, "between 4 and 15")]);
+    check(
+        "integer = [4, 15]",
+        "integer = [15, 4]",
+        &[(10, "least first"), (12, "`duration` above 0")],
+    );
+    check(
+        "integer = [4, 15]",
+        "flag = true",
+        &[(10, "public contract"), (12, "`duration`")],
+    );
+    check(
+        "integer = [4, 15]",
+        "integer = [4, 15], text = 1",
+        &[(10, "exactly one of"), (12, "`duration`")],
+    );
+    check("duration =", "resolution =", &[(10, "duplicate key")]);
+    check(
+        "duration =",
+        "Length =",
+        &[(10, "lower-case"), (10, "description"), (12, "`duration`")],
+    );
+    check(
+        "[price]",
+        "pace = { integer = [1, 2] }\n[price]",
+        &[(11, "description")],
+    );
+    check(
+        "[price]",
+        "watermark = { text = 9, default = \"x\" }\n[price]",
+        &[(11, "can only be false")],
+    );
+    check(
+        "date = \"2026-11-24\"",
+        "date = \"2026-13-24\"",
+        &[(11, "must be a date")],
+    );
+    check(
+        "margin = 1.25",
+        "margin = 1.00001",
+        &[(13, "must be a factor")],
+    );
+    check(
+        "provider = \"two\"",
+        "provider = \"three\"",
+        &[(18, "not in the catalogue")],
+    );
+    check("weight = 3", "weight = 0", &[(25, "between 1 and")]);
+    check("weight = 3", "map = 0", &[(25, "unknown key `map`")]);
+    check("[[routes]]", "[routes]", &[(22, "")]);
+}
+
+#[test]
+fn a_price_bounds_every_order_or_does_not_load() {
+    let rate = "per_second = { 720p = 0.1, 1080p = 0.2 }";
+    check(rate, "", &[(11, "exactly one of")]);
+    check(rate, "per_run = -1", &[(12, "must not be negative")]);
+    check(
+        rate,
+        "per_run = 0.0000001",
+        &[(12, "at most 6 decimal places")],
+    );
+    check(rate, "per_run = nan", &[(12, "is no price")]);
+    check(
+        rate,
+        "per_run = \"1\"",
+        &[(12, "decimal number of credits")],
+    );
+    check(
+        rate,
+        "per_second = { 720p = 0.1 }",
+        &[(12, "no price for the size 1080p")],
+    );
+    check(
+        rate,
+        "per_second = { 720p = 0.1, 1080p = 0.2, 4k = 1 }",
+        &[(12, "price for 4k, which no order can have")],
+    );
+    check(rate, "per_second = {}", &[(12, "must not be empty")]);
+    check(
+        "duration = { integer = [4, 15], default = 5.0 }",
+        "",
+        &[(12, "`duration` above 0")],
+    );
+    check(
+        "integer = [4, 15]",
+        "integer = [0, 15]",
+        &[(12, "`duration` above 0")],
+    );
+    check(
+        "words = [\"720p\", \"1080p\"], default = \"720p\"",
+        "words = [\"720p\", \"1080p\"]",
+        &[(12, "needs a default")],
+    );
+    check(
+        rate,
+        "per_million_tokens = { input = 1, output = 1 }",
+        &[(12, "needs a parameter `max_tokens`")],
+    );
+    check(
+        rate,
+        "per_image = { 720p = 1 }",
+        &[(12, "no price for the size 1080p")],
+    );
+    let table = |by, rows| format!("table = {{ by = {by}, rows = {rows} }}");
+    let resolution = "[\"resolution\"]";
+    for (by, rows, part) in [
+        ("[\"speed\"]", "[]", "unknown parameter speed"),
+        ("[]", "[]", "at least one parameter"),
+        ("[\"watermark\"]", "[]", "cannot be listed"),
+        (resolution, "[[\"720p\", 1]]", "no row for \"1080p\""),
+        (
+            resolution,
+            "[[\"720p\", 1], [\"1080p\", 1], [\"4k\", 1]]",
+            "does not allow",
+        ),
+        (
+            resolution,
+            "[[\"720p\", 1], [\"1080p\", 1], [\"720p\", 2]]",
+            "two rows for",
+        ),
+        (
+            resolution,
+            "[[\"720p\", 1, 1], [\"1080p\", 1]]",
+            "rows of 1 values and a price",
+        ),
+        (
+            resolution,
+            "[[\"720p\", -1], [\"1080p\", 1]]",
+            "must not be negative",
+        ),
+    ] {
+        check(rate, &table(by, rows), &[(12, part)]);
+    }
+    let whole = table(resolution, "[[\"720p\", 1], [\"1080p\", 1.5]]");
+    check(rate, &whole, &[]);
+    check(
+        rate,
+        &table("[\"duration\", \"multi_shots\"]", "[]"),
+        &[(12, "no row for"); 24],
+    );
+}
+
+#[test]
+fn picture_prices_follow_the_sides() {
+    let check = |parameters: &str, price: &str, expected: Option<&str>| {
+        let text = format!(
+            "id = \"image_generate.x\"\nname = \"X\"\nvendor = \"X\"\nmodality = \"image\"\n\
+             description = \"X.\"\n[parameters]\n{parameters}\n[price]\nper_image = {price}\n"
+        );
+        let loaded = Catalogue::load(&[file("models/image_generate.x.toml", &text)], &[]);
+        match (loaded, expected) {
+            (Ok(_), None) => {}
+            (Err(problems), Some(part)) => {
+                let has_part = problems
+                    .iter()
+                    .any(|problem| problem.message.contains(part));
+                assert!(has_part, "{part}: {problems:#?}");
+            }
+            (loaded, expected) => panic!("{parameters}: {loaded:?} {expected:?}"),
+        }
+    };
+    let sides = "width = { integer = [64, 2048] }\nheight = { integer = [64, 2048] }";
+    check(sides, "{ 1K = 1, 2K = 2 }", None);
+    check(sides, "{ 1K = 1 }", Some("no price for the size 2K"));
+    check("", "{ 1K = 1 }", None);
+    check("", "{ 1K = 1, 2K = 1 }", Some("no order can have"));
+    check("width = { integer = [64, 2048] }", "1", Some("or neither"));
+    check(
+        "width = { integer = [1, 9], default = 5 }\nheight = { integer = [1, 9] }",
+        "1",
+        Some("a default"),
+    );
+    check(
+        "width = { number = [1, 9] }\nheight = { number = [1, 9] }",
+        "{ 1K = 1 }",
+        Some("to be an integer"),
+    );
+    let n = |kind| format!("n = {{ {kind}, description = \"How many.\" }}");
+    check(&n("integer = [1, 4]"), "1", None);
+    check(&n("integer = [0, 4]"), "1", Some("integers above 0"));
+    check(&n("number = [1, 4]"), "1", Some("integers above 0"));
+}
+
+#[test]
+fn wrong_lines_of_a_provider_are_named() {
+    for (line, instead, expected, part) in [
+        ("\"two\"", "\"three\"", 1, "must be the file's name"),
+        (
+            "\"spoken\"",
+            "\"sung\"",
+            3,
+            "unknown dialect sung; known are spoken",
+        ),
+        ("two.test\"", "two.test/\"", 4, "without a slash at the end"),
+        ("https://", "https://me@", 4, "must be an http or https URL"),
+        ("TWO_API_KEY", "two-api-key", 5, "environment variable"),
+        (
+            "[\"watermark\"]",
+            "[\"size\"]",
+            6,
+            "must be one of watermark",
+        ),
+        ("\"lookup\"", "\"hope\"", 7, "must be one of idempotent"),
+        ("30_000", "0", 9, "between 1 and"),
+        ("30_000", "\"30s\"", 9, "must be an integer"),
+        ("call_timeout_ms", "timeout", 9, "unknown key `timeout`"),
+    ] {
+        let problems = load(MODEL, &PROVIDER.replacen(line, instead, 1)).unwrap_err();
+        assert_eq!(problems.len(), 1, "{instead}: {problems:#?}");
+        assert_eq!(problems[0].line, expected, "{problems:#?}");
+        assert!(problems[0].message.contains(part), "{problems:#?}");
+    }
+}
+
+#[test]
+fn ids_have_one_form() {
+    for id in ["x", "a.b.c", "A.b", ".b", "a.", "a-b.c", "ä.b"] {
+        let text = format!("id = \"{id}\"");
+        let problems = Catalogue::load(&[file(&format!("models/{id}.toml"), &text)], &[]);
+        let problems = problems.unwrap_err();
+        let is_named = |p: &Problem| p.message.contains("<function>.<variant>");
+        assert!(problems.iter().any(is_named), "{id}: {problems:#?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in ".*") {
+        let _ = load(&text, &text);
+    }
+
+    #[test]
+    fn damaged_files_never_panic(at in 0..MODEL.len(), length in 0_usize..40, instead in "[\\[\\]{}=\",.0-9a-z\n -]{0,6}") {
+        let end = (at + length).min(MODEL.len());
+        let text = format!("{}{instead}{}", &MODEL[..at], &MODEL[end..]);
+        let _ = load(&text, PROVIDER);
+    }
+}

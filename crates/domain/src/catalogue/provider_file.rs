@@ -1,0 +1,112 @@
+//! One file of `providers/`.
+
+use super::source::{Item, Section};
+use super::{Abilities, OnLostReply, Provider, Recovery};
+use crate::order::link;
+
+/// The keys of a provider file.
+const KEYS: [&str; 12] = [
+    "id",
+    "name",
+    "dialect",
+    "base_url",
+    "secret",
+    "honours",
+    "recovery",
+    "on_lost_reply",
+    "quiet_ms",
+    "connect_timeout_ms",
+    "call_timeout_ms",
+    "concurrency",
+];
+
+/// Most characters of a base URL.
+const URL_CHARS_MAX: usize = 500;
+
+/// Longest of the times, in milliseconds: a day.
+const TIME_MS_MAX: i64 = 86_400_000;
+
+/// The keys a provider file may have.
+pub(super) fn keys() -> &'static [&'static str] {
+    &KEYS
+}
+
+/// The provider a file describes; sound only if the page has no problem.
+pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provider {
+    let concurrency = root.int("concurrency", 1, i64::from(u32::MAX), 20);
+    let time = |key, otherwise| root.int(key, 1, TIME_MS_MAX, otherwise);
+    let recovery = root.get("recovery").and_then(|item| {
+        item.choice(&[
+            ("idempotent", Recovery::Idempotent),
+            ("lookup", Recovery::Lookup),
+            ("none", Recovery::None),
+        ])
+    });
+    let on_lost_reply = root.get("on_lost_reply").and_then(|item| {
+        item.choice(&[
+            ("fail_and_release", OnLostReply::FailAndRelease),
+            ("resubmit", OnLostReply::Resubmit),
+        ])
+    });
+    Provider {
+        id: id.to_owned(),
+        name: root.text("name"),
+        dialect: dialect(root, dialects),
+        base_url: base_url(root),
+        secret_env: root.get("secret").and_then(|item| secret(&item)),
+        honours: honours(root),
+        recovery: recovery.unwrap_or(Recovery::None),
+        on_lost_reply: on_lost_reply.unwrap_or(OnLostReply::FailAndRelease),
+        quiet_ms: time("quiet_ms", 60_000),
+        connect_timeout_ms: time("connect_timeout_ms", 5_000),
+        call_timeout_ms: time("call_timeout_ms", 60_000),
+        concurrency: u32::try_from(concurrency).unwrap_or(1),
+    }
+}
+
+fn dialect(root: &Section<'_>, dialects: &[&str]) -> String {
+    let Some(item) = root.demand("dialect") else {
+        return String::new();
+    };
+    let name = item.text().unwrap_or_default();
+    if !name.is_empty() && !dialects.contains(&name) {
+        let known = dialects.join(", ");
+        item.note(format!(
+            "names the unknown dialect {name}; known are {known}"
+        ));
+    }
+    name.to_owned()
+}
+
+fn base_url(root: &Section<'_>) -> String {
+    let Some(item) = root.demand("base_url") else {
+        return String::new();
+    };
+    let url = item.text().unwrap_or_default();
+    let is_base = link::is_web_link(url, URL_CHARS_MAX) && !url.ends_with('/');
+    if !url.is_empty() && (!is_base || url.contains(['?', '#'])) {
+        item.note("must be an http or https URL without query and without a slash at the end");
+    }
+    url.to_owned()
+}
+
+fn secret(item: &Item<'_>) -> Option<String> {
+    let name = item.text()?;
+    let is_plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    if !name.bytes().all(is_plain) {
+        item.note("must name an environment variable in capitals, digits and underscores");
+    }
+    Some(name.to_owned())
+}
+
+fn honours(root: &Section<'_>) -> Abilities {
+    let items = root.get("honours").and_then(|item| item.list());
+    let mut honours = Abilities::NONE;
+    for item in items.iter().flatten() {
+        let names = Abilities::NAMES.map(|name| (name, name));
+        if let Some(name) = item.choice(&names) {
+            honours = honours.with(name);
+        }
+    }
+    honours
+}

@@ -1,0 +1,156 @@
+//! A parameter of a model: what kind of value it takes.
+//!
+//! Invariant: the kinds are a closed set, and every default is an allowed value. An accepted value is
+//! canonical: however it was spelled (`5`, `5.0`), the same value is stored and priced.
+
+mod accept;
+
+use serde_json::{Map, Number, Value, json};
+
+pub(crate) use accept::sound_text;
+
+/// What kind of value a parameter takes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// One of some words.
+    Words(Vec<String>),
+    /// One of some numbers.
+    Numbers(Vec<Number>),
+    /// A number between two bounds, both allowed.
+    Number {
+        /// Least.
+        min: f64,
+        /// Most.
+        max: f64,
+    },
+    /// An integer between two bounds, both allowed.
+    Integer {
+        /// Least.
+        min: i64,
+        /// Most.
+        max: i64,
+    },
+    /// Yes or no.
+    Flag,
+    /// A text.
+    Text {
+        /// Most characters.
+        chars_max: u32,
+    },
+    /// Links (http, https) or `data:` URLs.
+    Urls {
+        /// Most links.
+        items_max: u32,
+    },
+}
+
+impl Kind {
+    /// The JSON type of the values.
+    #[must_use]
+    pub fn json_type(&self) -> &'static str {
+        match self {
+            Self::Words(_) | Self::Text { .. } => "string",
+            Self::Numbers(_) | Self::Number { .. } => "number",
+            Self::Integer { .. } => "integer",
+            Self::Flag => "boolean",
+            Self::Urls { .. } => "array",
+        }
+    }
+
+    /// Whether a value of the other kind has the same JSON type, integers being numbers.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let loose = |kind: &Self| match kind.json_type() {
+            "integer" => "number",
+            other => other,
+        };
+        loose(self) == loose(other)
+    }
+
+    /// What is allowed, for a refusal: the list, or the bounds; `None` for a text.
+    #[must_use]
+    pub fn allowed(&self) -> Option<Value> {
+        match self {
+            Self::Words(words) => Some(json!(words)),
+            Self::Numbers(numbers) => Some(json!(numbers)),
+            Self::Number { min, max } => {
+                Some(json!({ "min": accept::plain(*min), "max": accept::plain(*max) }))
+            }
+            Self::Integer { min, max } => Some(json!({ "min": min, "max": max })),
+            Self::Flag => Some(json!([true, false])),
+            Self::Text { .. } => None,
+            Self::Urls { items_max } => Some(json!({ "max_items": items_max })),
+        }
+    }
+}
+
+/// A parameter of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Bare name: `duration`.
+    pub name: String,
+    /// What it takes.
+    pub kind: Kind,
+    /// What is taken when the user gives nothing.
+    pub default: Option<Value>,
+    /// For people.
+    pub description: String,
+}
+
+impl Parameter {
+    /// The parameter as the catalogue shows it: name, type, what is allowed, default, description.
+    #[must_use]
+    pub fn view(&self) -> Value {
+        let mut view = Map::new();
+        view.insert("name".to_owned(), json!(self.name));
+        view.insert("type".to_owned(), json!(self.kind.json_type()));
+        match &self.kind {
+            Kind::Words(_) | Kind::Numbers(_) => {
+                view.insert("allowed".to_owned(), json!(self.kind.allowed()));
+            }
+            Kind::Number { .. } | Kind::Integer { .. } | Kind::Urls { .. } => {
+                if let Some(Value::Object(bounds)) = self.kind.allowed() {
+                    view.extend(bounds);
+                }
+            }
+            Kind::Text { chars_max } => {
+                view.insert("max_length".to_owned(), json!(chars_max));
+            }
+            Kind::Flag => {}
+        }
+        view.insert("default".to_owned(), json!(self.default));
+        view.insert("description".to_owned(), json!(self.description));
+        Value::Object(view)
+    }
+
+    /// The parameter's JSON Schema.
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        let mut schema = match &self.kind {
+            Kind::Words(words) => json!({ "type": "string", "enum": words }),
+            Kind::Numbers(numbers) => json!({ "type": "number", "enum": numbers }),
+            Kind::Number { min, max } => json!({
+                "type": "number", "minimum": accept::plain(*min), "maximum": accept::plain(*max),
+            }),
+            Kind::Integer { min, max } => {
+                json!({ "type": "integer", "minimum": min, "maximum": max })
+            }
+            Kind::Flag => json!({ "type": "boolean" }),
+            Kind::Text { chars_max } => json!({ "type": "string", "maxLength": chars_max }),
+            Kind::Urls { items_max } => json!({
+                "type": "array",
+                "items": { "type": "string", "pattern": "^([Hh][Tt][Tt][Pp][Ss]?://|data:)" },
+                "maxItems": items_max,
+            }),
+        };
+        if let Some(fields) = schema.as_object_mut() {
+            if let Some(default) = &self.default {
+                fields.insert("default".to_owned(), default.clone());
+            }
+            if !self.description.is_empty() {
+                fields.insert("description".to_owned(), json!(self.description));
+            }
+        }
+        schema
+    }
+}
