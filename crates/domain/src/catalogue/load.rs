@@ -66,14 +66,14 @@ impl Catalogue {
         };
         match subject {
             Subject::Model(id) => {
-                let root = Section::new(page, &table, 0, model_file::keys());
+                let root = Section::new(page, &table, 0, &model_file::KEYS);
                 check_id(&root, id, is_model_id, "<function>.<variant>");
                 if let Some(model) = model_file::model(&root, id, providers) {
                     self.models.insert(id.to_owned(), Arc::new(model));
                 }
             }
             Subject::Provider(id) => {
-                let root = Section::new(page, &table, 0, provider_file::keys());
+                let root = Section::new(page, &table, 0, &provider_file::KEYS);
                 check_id(&root, id, super::is_name, "one name");
                 if id == SANDBOX {
                     root.note("the provider sandbox is built in");

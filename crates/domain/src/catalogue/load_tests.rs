@@ -47,7 +47,7 @@ on_lost_reply = "resubmit"
 call_timeout_ms = 30_000
 "#;
 
-fn file(path: &str, text: &str) -> SourceFile {
+pub(super) fn file(path: &str, text: &str) -> SourceFile {
     SourceFile {
         path: path.to_owned(),
         text: text.to_owned(),
@@ -62,7 +62,7 @@ fn load(model: &str, provider: &str) -> Result<Catalogue, Vec<Problem>> {
     Catalogue::load(&files, &["spoken", SANDBOX])
 }
 
-/// A model file with one line replaced, and the lines and messages that names.
+/// The lines and messages of the problems of a model file with one piece replaced.
 fn complaints(line: &str, instead: &str) -> Vec<(usize, String)> {
     let text = MODEL.replacen(line, instead, 1);
     assert_ne!(text, MODEL, "{line} is not in the file");
@@ -71,7 +71,9 @@ fn complaints(line: &str, instead: &str) -> Vec<(usize, String)> {
     problems.into_iter().map(place).collect()
 }
 
-fn check(line: &str, instead: &str, expected: &[(usize, &str)]) {
+/// Expects so many problems of a model file with one piece replaced, each with its line and a part of
+/// its message.
+pub(super) fn check(line: &str, instead: &str, expected: &[(usize, &str)]) {
     let found = complaints(line, instead);
     assert_eq!(found.len(), expected.len(), "{instead}: {found:#?}");
     for ((line, message), (expected_line, part)) in found.iter().zip(expected) {
@@ -203,6 +205,10 @@ fn wrong_lines_of_a_model_are_named() {
         "length = 1",
         &[(6, "unknown key `length`")],
     );
+}
+
+#[test]
+fn wrong_lines_of_the_tables_are_named() {
     check(
         "default = \"720p\"",
         "default = \"4k\"",
@@ -258,138 +264,6 @@ fn wrong_lines_of_a_model_are_named() {
     check("weight = 3", "weight = 0", &[(25, "between 1 and")]);
     check("weight = 3", "map = 0", &[(25, "unknown key `map`")]);
     check("[[routes]]", "[routes]", &[(22, "")]);
-}
-
-#[test]
-fn a_price_bounds_every_order_or_does_not_load() {
-    let rate = "per_second = { 720p = 0.1, 1080p = 0.2 }";
-    check(rate, "", &[(11, "exactly one of")]);
-    check(rate, "per_run = -1", &[(12, "must not be negative")]);
-    check(
-        rate,
-        "per_run = 0.0000001",
-        &[(12, "at most 6 decimal places")],
-    );
-    check(rate, "per_run = nan", &[(12, "is no price")]);
-    check(
-        rate,
-        "per_run = \"1\"",
-        &[(12, "decimal number of credits")],
-    );
-    check(
-        rate,
-        "per_second = { 720p = 0.1 }",
-        &[(12, "no price for the size 1080p")],
-    );
-    check(
-        rate,
-        "per_second = { 720p = 0.1, 1080p = 0.2, 4k = 1 }",
-        &[(12, "price for 4k, which no order can have")],
-    );
-    check(rate, "per_second = {}", &[(12, "must not be empty")]);
-    check(
-        "duration = { integer = [4, 15], default = 5.0 }",
-        "",
-        &[(12, "`duration` above 0")],
-    );
-    check(
-        "integer = [4, 15]",
-        "integer = [0, 15]",
-        &[(12, "`duration` above 0")],
-    );
-    check(
-        "words = [\"720p\", \"1080p\"], default = \"720p\"",
-        "words = [\"720p\", \"1080p\"]",
-        &[(12, "needs a default")],
-    );
-    check(
-        rate,
-        "per_million_tokens = { input = 1, output = 1 }",
-        &[(12, "needs a parameter `max_tokens`")],
-    );
-    check(
-        rate,
-        "per_image = { 720p = 1 }",
-        &[(12, "no price for the size 1080p")],
-    );
-    let table = |by, rows| format!("table = {{ by = {by}, rows = {rows} }}");
-    let resolution = "[\"resolution\"]";
-    for (by, rows, part) in [
-        ("[\"speed\"]", "[]", "unknown parameter speed"),
-        ("[]", "[]", "at least one parameter"),
-        ("[\"watermark\"]", "[]", "cannot be listed"),
-        (resolution, "[[\"720p\", 1]]", "no row for \"1080p\""),
-        (
-            resolution,
-            "[[\"720p\", 1], [\"1080p\", 1], [\"4k\", 1]]",
-            "does not allow",
-        ),
-        (
-            resolution,
-            "[[\"720p\", 1], [\"1080p\", 1], [\"720p\", 2]]",
-            "two rows for",
-        ),
-        (
-            resolution,
-            "[[\"720p\", 1, 1], [\"1080p\", 1]]",
-            "rows of 1 values and a price",
-        ),
-        (
-            resolution,
-            "[[\"720p\", -1], [\"1080p\", 1]]",
-            "must not be negative",
-        ),
-    ] {
-        check(rate, &table(by, rows), &[(12, part)]);
-    }
-    let whole = table(resolution, "[[\"720p\", 1], [\"1080p\", 1.5]]");
-    check(rate, &whole, &[]);
-    check(
-        rate,
-        &table("[\"duration\", \"multi_shots\"]", "[]"),
-        &[(12, "no row for"); 24],
-    );
-}
-
-#[test]
-fn picture_prices_follow_the_sides() {
-    let check = |parameters: &str, price: &str, expected: Option<&str>| {
-        let text = format!(
-            "id = \"image_generate.x\"\nname = \"X\"\nvendor = \"X\"\nmodality = \"image\"\n\
-             description = \"X.\"\n[parameters]\n{parameters}\n[price]\nper_image = {price}\n"
-        );
-        let loaded = Catalogue::load(&[file("models/image_generate.x.toml", &text)], &[]);
-        match (loaded, expected) {
-            (Ok(_), None) => {}
-            (Err(problems), Some(part)) => {
-                let has_part = problems
-                    .iter()
-                    .any(|problem| problem.message.contains(part));
-                assert!(has_part, "{part}: {problems:#?}");
-            }
-            (loaded, expected) => panic!("{parameters}: {loaded:?} {expected:?}"),
-        }
-    };
-    let sides = "width = { integer = [64, 2048] }\nheight = { integer = [64, 2048] }";
-    check(sides, "{ 1K = 1, 2K = 2 }", None);
-    check(sides, "{ 1K = 1 }", Some("no price for the size 2K"));
-    check("", "{ 1K = 1 }", None);
-    check("", "{ 1K = 1, 2K = 1 }", Some("no order can have"));
-    check("width = { integer = [64, 2048] }", "1", Some("or neither"));
-    check(
-        "width = { integer = [1, 9], default = 5 }\nheight = { integer = [1, 9] }",
-        "1",
-        Some("a default"),
-    );
-    check(
-        "width = { number = [1, 9] }\nheight = { number = [1, 9] }",
-        "{ 1K = 1 }",
-        Some("to be an integer"),
-    );
-    let n = |kind| format!("n = {{ {kind}, description = \"How many.\" }}");
-    check(&n("integer = [1, 4]"), "1", None);
-    check(&n("integer = [0, 4]"), "1", Some("integers above 0"));
-    check(&n("number = [1, 4]"), "1", Some("integers above 0"));
 }
 
 #[test]

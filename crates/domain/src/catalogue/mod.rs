@@ -16,6 +16,8 @@ mod source;
 #[cfg(test)]
 mod load_tests;
 #[cfg(test)]
+mod price_tests;
+#[cfg(test)]
 pub(crate) mod shipped_tests;
 
 use std::collections::BTreeMap;

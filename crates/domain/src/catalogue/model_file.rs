@@ -7,7 +7,7 @@ use super::{Model, PromptRule, Route, parameter_file, price_file};
 use crate::order::Modality;
 
 /// The keys of a model file.
-const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 12] = [
     "id",
     "name",
     "vendor",
@@ -30,11 +30,6 @@ const PROMPT_LIMIT_MAX: i64 = 1_000_000;
 
 /// Longest deadline, in seconds: a day.
 const DEADLINE_S_MAX: i64 = 86_400;
-
-/// The keys a model file may have.
-pub(super) fn keys() -> &'static [&'static str] {
-    &KEYS
-}
 
 /// The model a file describes; `None` only where the page has a problem.
 pub(super) fn model(root: &Section<'_>, id: &str, providers: &BTreeSet<&str>) -> Option<Model> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Number, Value};
 
 use super::source::{Item, Section};
+use crate::credits::{Credits, scaled};
 use crate::parameter::{Kind, Parameter};
 use crate::price::{Form, MARGIN_BP_NONE, Price, Rate, Row, same, tier_of_side};
 
@@ -159,7 +160,7 @@ impl Terms<'_, '_> {
     }
 
     /// Every size the parameter `resolution` allows has its price, and no other.
-    fn check_named_sizes(&self, sizes: &BTreeMap<String, crate::credits::Credits>) {
+    fn check_named_sizes(&self, sizes: &BTreeMap<String, Credits>) {
         let Some(resolution) = self.parameter("resolution") else {
             self.said
                 .note("is by size, but there is no parameter `resolution`");
@@ -177,7 +178,7 @@ impl Terms<'_, '_> {
     }
 
     /// Every tier that width and height can reach has its price, and no other.
-    fn check_tiers(&self, sizes: &BTreeMap<String, crate::credits::Credits>) {
+    fn check_tiers(&self, sizes: &BTreeMap<String, Credits>) {
         let mut longest = 0;
         for name in ["width", "height"] {
             let kind = self.parameter(name).map(|side| &side.kind);
@@ -198,7 +199,7 @@ impl Terms<'_, '_> {
         self.check_sizes(sizes, &reached);
     }
 
-    fn check_sizes(&self, sizes: &BTreeMap<String, crate::credits::Credits>, wanted: &[String]) {
+    fn check_sizes(&self, sizes: &BTreeMap<String, Credits>, wanted: &[String]) {
         for size in wanted.iter().filter(|size| !sizes.contains_key(*size)) {
             self.said.note(format!("has no price for the size {size}"));
         }
@@ -288,7 +289,7 @@ impl Terms<'_, '_> {
                 .flat_map(|start| {
                     values
                         .iter()
-                        .map(move |value| [start.as_slice(), &[value.clone()]].concat())
+                        .map(move |value| [start.as_slice(), std::slice::from_ref(value)].concat())
                 })
                 .collect();
         }
@@ -358,7 +359,7 @@ fn seconds_max(duration: &Kind) -> Option<u32> {
         Kind::Integer { min, max } => return u32::try_from(*max).ok().filter(|_| *min > 0),
         _ => return None,
     };
-    let seconds = crate::credits::scaled(&most.to_string(), 0).ok();
+    let seconds = scaled(&most.to_string(), 0).ok();
     let seconds = seconds.and_then(|(seconds, _)| u32::try_from(seconds).ok());
     seconds.filter(|_| least > 0.0)
 }

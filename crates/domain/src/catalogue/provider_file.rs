@@ -5,7 +5,7 @@ use super::{Abilities, OnLostReply, Provider, Recovery};
 use crate::order::link;
 
 /// The keys of a provider file.
-const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 12] = [
     "id",
     "name",
     "dialect",
@@ -25,11 +25,6 @@ const URL_CHARS_MAX: usize = 500;
 
 /// Longest of the times, in milliseconds: a day.
 const TIME_MS_MAX: i64 = 86_400_000;
-
-/// The keys a provider file may have.
-pub(super) fn keys() -> &'static [&'static str] {
-    &KEYS
-}
 
 /// The provider a file describes; sound only if the page has no problem.
 pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provider {

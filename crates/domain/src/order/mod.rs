@@ -9,6 +9,8 @@ pub(crate) mod link;
 mod scenario;
 mod submission;
 #[cfg(test)]
+mod submission_properties;
+#[cfg(test)]
 mod submission_tests;
 
 use std::collections::BTreeMap;

@@ -2,15 +2,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use proptest::prelude::*;
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Invalid, Submission};
 use crate::catalogue::shipped_tests::shipped;
 use crate::catalogue::{Abilities, Catalogue, Model};
-use crate::credits::Credits;
 
-static SHIPPED: LazyLock<Catalogue> = LazyLock::new(shipped);
+pub(super) static SHIPPED: LazyLock<Catalogue> = LazyLock::new(shipped);
 
 const KLING: &str = "video_generate.kling_2_6";
 const IMAGEN: &str = "image_generate.imagen_4";
@@ -291,143 +289,4 @@ fn a_conversation_stands_in_place_of_the_prompt() {
         "messages"
     );
     assert_eq!(order.params["max_tokens"], 4_096);
-}
-
-fn json_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::Bool),
-        any::<i64>().prop_map(Value::from),
-        any::<u64>().prop_map(Value::from),
-        any::<f64>().prop_map(|n| Number::from_f64(n).map_or(Value::Null, Value::Number)),
-        (0_i32..20).prop_map(Value::from),
-        ".*".prop_map(Value::from),
-        prop::sample::select(vec!["1:1", "720p", "user", "https://a.test", "image"])
-            .prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 16, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(name(), inner, 0..4)
-                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
-        ]
-    })
-}
-
-fn name() -> impl Strategy<Value = String> {
-    let known = vec![
-        "role",
-        "content",
-        "duration",
-        "aspect_ratio",
-        "width",
-        "height",
-        "seed",
-        "steps",
-        "watermark",
-        "image_urls",
-        "temperature",
-        "max_tokens",
-        "resolution",
-    ];
-    prop_oneof![
-        prop::sample::select(known).prop_map(str::to_owned),
-        ".{0,8}",
-    ]
-}
-
-fn body() -> impl Strategy<Value = Value> {
-    let fields = vec![
-        "prompt",
-        "generation_type",
-        "callback_url",
-        "video_params",
-        "image_params",
-        "llm_params",
-        "metadata",
-        "messages",
-        "strict",
-    ];
-    let group = prop::collection::btree_map(name(), json_value(), 0..4)
-        .prop_map(|fields| Value::Object(fields.into_iter().collect()));
-    let field = prop_oneof![json_value(), group];
-    let body = prop::collection::btree_map(prop::sample::select(fields), field, 0..5);
-    (body, any::<bool>()).prop_map(|(fields, is_prompted)| {
-        let mut body: Map<String, Value> = fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        if is_prompted {
-            body.insert("prompt".to_owned(), json!("a fox"));
-        }
-        Value::Object(body)
-    })
-}
-
-/// The same value with every whole number written with a point.
-fn pointed(value: &Value) -> Value {
-    match value {
-        Value::Number(number) => number.to_string().parse::<f64>().map_or_else(
-            |_| value.clone(),
-            |float| Number::from_f64(float).map_or(Value::Null, Value::Number),
-        ),
-        Value::Array(items) => items.iter().map(pointed).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, field)| (name.clone(), pointed(field)))
-            .collect::<Map<_, _>>()
-            .into(),
-        other => other.clone(),
-    }
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_bodies_never_panic(body in prop_oneof![body(), json_value()]) {
-        for model in SHIPPED.models() {
-            if let Ok(submission) = model.submission(&body, None) {
-                prop_assert!(model.price.hold(&submission.order) >= Credits::ZERO);
-                let text = serde_json::to_string(&submission.order.params).unwrap();
-                prop_assert!(!text.contains("\\u0000"));
-            }
-        }
-    }
-
-    #[test]
-    fn the_spelling_of_numbers_changes_nothing(
-        duration in 0_i32..20, seed in 0_i32..1000, side in 60_i32..2100, temperature in 0_i32..3,
-    ) {
-        let body = json!({
-            "prompt": "a fox",
-            "video_params": {"duration": duration},
-            "image_params": {"seed": seed, "width": side, "height": side},
-            "llm_params": {"temperature": temperature, "max_tokens": side},
-        });
-        for model in SHIPPED.models() {
-            let mut bodies = [body.clone(), pointed(&body)];
-            for body in &mut bodies {
-                let own = model.modality.group();
-                body.as_object_mut().unwrap().retain(|name, _| name == own || name == "prompt");
-            }
-            let [plain, pointed] = bodies.map(|body| model.submission(&body, None));
-            prop_assert_eq!(&plain, &pointed);
-            if let Ok(submission) = plain {
-                let text = serde_json::to_string(&submission.order).unwrap();
-                prop_assert_eq!(text, serde_json::to_string(&pointed.unwrap().order).unwrap());
-            }
-        }
-    }
-
-    #[test]
-    fn an_accepted_order_is_accepted_again(body in body()) {
-        for model in SHIPPED.models() {
-            if let Ok(Submission { order, .. }) = model.submission(&body, None) {
-                let again = match &order.messages {
-                    Some(messages) => json!({"messages": messages, model.modality.group(): order.params}),
-                    None => json!({"prompt": order.prompt, model.modality.group(): order.params}),
-                };
-                prop_assert_eq!(model.submission(&again, None).unwrap().order, order);
-            }
-        }
-    }
 }
