@@ -136,7 +136,7 @@ fn the_sandbox_is_always_there() {
 
 #[test]
 fn every_kind_is_read() {
-    let lines = "duration = { numbers = [2.5, 10], default = 10.0 }\n\
+    let lines = "duration = { numbers = [2.5, 10.0], default = 10.0 }\n\
         a = { words = [\"x\"], description = \"A.\" }\n\
         b = { number = [-1, 1.5], description = \"B.\" }\n\
         c = { integer = [1, 9], description = \"C.\" }\n\
@@ -154,6 +154,8 @@ fn every_kind_is_read() {
     assert_eq!(kind("d"), Kind::Flag);
     assert_eq!(kind("e"), Kind::Text { chars_max: 10 });
     assert_eq!(kind("f"), Kind::Urls { items_max: 3 });
+    let numbers = vec![json!(2.5), json!(10)];
+    assert_eq!(json!(kind("duration").allowed()), json!(numbers));
     assert_eq!(model.defaults["duration"], json!(10));
     assert!(matches!(
         model.price.form,

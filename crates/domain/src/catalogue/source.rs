@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::catalogue::{Problem, SourceFile};
 use crate::credits::Credits;
+use crate::parameter::plain;
 
 /// A file and what is wrong with it.
 pub(super) struct Page<'s> {
@@ -226,12 +227,13 @@ impl<'s> Item<'s> {
         found.and_then(|(points, _)| u32::try_from(points).ok())
     }
 
+    /// A number in its shortest spelling: `5` for `5.0`.
     pub(super) fn number(&self) -> Option<Number> {
         let number = match self.value {
             DeValue::Integer(_) => self.int().map(Number::from),
             _ => {
-                let float = self.decimal().and_then(|text| text.parse().ok());
-                float.and_then(Number::from_f64)
+                let float = self.decimal().and_then(|text| text.parse::<f64>().ok());
+                float.filter(|float| float.is_finite()).map(plain)
             }
         };
         self.expect(number, "a finite number")

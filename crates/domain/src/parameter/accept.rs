@@ -109,7 +109,7 @@ fn integer(value: &Value) -> Option<i64> {
 }
 
 /// The shortest spelling of a number: an integer where it is one.
-pub(super) fn plain(number: f64) -> Number {
+pub(crate) fn plain(number: f64) -> Number {
     let is_whole = number.fract() == 0.0 && number.abs() <= WHOLE_MAX;
     let whole = is_whole.then(|| format!("{number:.0}").parse::<i64>().ok());
     match whole.flatten() {

@@ -7,7 +7,7 @@ mod accept;
 
 use serde_json::{Map, Number, Value, json};
 
-pub(crate) use accept::sound_text;
+pub(crate) use accept::{plain, sound_text};
 
 /// What kind of value a parameter takes.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,9 +73,7 @@ impl Kind {
         match self {
             Self::Words(words) => Some(json!(words)),
             Self::Numbers(numbers) => Some(json!(numbers)),
-            Self::Number { min, max } => {
-                Some(json!({ "min": accept::plain(*min), "max": accept::plain(*max) }))
-            }
+            Self::Number { min, max } => Some(json!({ "min": plain(*min), "max": plain(*max) })),
             Self::Integer { min, max } => Some(json!({ "min": min, "max": max })),
             Self::Flag => Some(json!([true, false])),
             Self::Text { .. } => None,
@@ -130,7 +128,7 @@ impl Parameter {
             Kind::Words(words) => json!({ "type": "string", "enum": words }),
             Kind::Numbers(numbers) => json!({ "type": "number", "enum": numbers }),
             Kind::Number { min, max } => json!({
-                "type": "number", "minimum": accept::plain(*min), "maximum": accept::plain(*max),
+                "type": "number", "minimum": plain(*min), "maximum": plain(*max),
             }),
             Kind::Integer { min, max } => {
                 json!({ "type": "integer", "minimum": min, "maximum": max })
