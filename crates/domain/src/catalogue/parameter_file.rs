@@ -72,13 +72,13 @@ fn parameter(item: &Item<'_>, modality: Option<Modality>) -> Option<Parameter> {
         return None;
     };
     let kind = kind(said)?;
-    let common = modality.and_then(|modality| contract::parameter(modality, item.key));
-    if common.is_some_and(|common| !common.kind.is_like(&kind)) {
+    let shared = modality.and_then(|modality| contract::parameter(modality, item.key));
+    if shared.is_some_and(|shared| !shared.kind.is_like(&kind)) {
         item.note("must be of the type that the public contract says");
         return None;
     }
     let description = section.text_or_none("description");
-    let description = description.or_else(|| common.map(|common| common.description.clone()));
+    let description = description.or_else(|| shared.map(|shared| shared.description.clone()));
     if description.is_none() && modality.is_some() {
         item.note("must have a `description`; the public contract does not know it");
     }
