@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod net;
 pub mod spawn;
 pub mod store;
 pub mod view;
