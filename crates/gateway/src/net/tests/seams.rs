@@ -197,3 +197,19 @@ async fn a_black_hole_leaves_time_for_the_next_address() {
     let url = Url::parse("http://two.example.com/").unwrap();
     assert!(net.connect(&url, Trust::Outside, 4_000).await.is_ok());
 }
+
+/// The worker moves its work between threads.
+#[test]
+fn everything_here_may_move_between_threads() {
+    fn moves<T: Send>(_: T) {}
+    let net = sandboxed();
+    let url = Url::parse("http://sandbox.internal/").unwrap();
+    let outgoing = Outgoing::get(url.clone(), Trust::Operator).unwrap();
+    moves(net.connect(&url, Trust::Operator, 1));
+    moves(net.read(&outgoing, 1));
+    moves(net.fetch(&outgoing, Limits::file(1)));
+    moves(async {
+        let connection = net.connect(&url, Trust::Operator, 1).await.unwrap();
+        connection.send(&outgoing, Limits::json(1)).await
+    });
+}

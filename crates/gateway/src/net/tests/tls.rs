@@ -1,12 +1,13 @@
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use url::Url;
 
-use super::super::{Net, NetError, NetSettings, Outgoing, Trust};
+use super::super::{CallError, Limits, Net, NetError, NetSettings, Outgoing, SendError, Trust};
 use super::{Names, Server, ok, read_request};
 
 struct Authority {
@@ -26,6 +27,26 @@ impl Authority {
 
     /// A server whose certificate is for this name, valid up to the end of this year.
     fn server(&self, name: &str, last_year: i32) -> Server {
+        let config = self.config(name, last_year);
+        Server::raw(move |stream, seen| {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(connection, stream);
+            let Ok(request) = read_request(&mut stream) else {
+                return;
+            };
+            let name = stream.conn.server_name().unwrap_or_default().to_owned();
+            seen.lock().unwrap().push(format!("{name} {request}"));
+            if request.contains("/silent") {
+                return;
+            }
+            drop(stream.write_all(ok("sealed").as_bytes()));
+            // Without close_notify a TLS client takes the end for a truncation.
+            stream.conn.send_close_notify();
+            drop(stream.flush());
+        })
+    }
+
+    fn config(&self, name: &str, last_year: i32) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
@@ -38,20 +59,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
-        let config = Arc::new(config);
-        Server::raw(move |stream, seen| {
-            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = StreamOwned::new(connection, stream);
-            let Ok(request) = read_request(&mut stream) else {
-                return;
-            };
-            let name = stream.conn.server_name().unwrap_or_default().to_owned();
-            seen.lock().unwrap().push(format!("{name} {request}"));
-            drop(stream.write_all(ok("sealed").as_bytes()));
-            // Without close_notify a TLS client takes the end for a truncation.
-            stream.conn.send_close_notify();
-            drop(stream.flush());
-        })
+        Arc::new(config)
     }
 }
 
@@ -107,4 +115,32 @@ async fn bad_certificates_are_errors_of_connecting() {
         }
         assert!(server.seen().is_empty(), "{what}");
     }
+}
+
+#[tokio::test]
+async fn the_meter_tells_sent_from_not_sent_below_tls() {
+    let authority = Authority::new();
+    let config = authority.config("api.provider.example", 2099);
+    let closing = Server::raw(move |stream, _| {
+        let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(stream).unwrap();
+        }
+    });
+    let outgoing = Outgoing::get(url(), Trust::Outside).unwrap();
+    let connection = net(&closing, &[&authority.root])
+        .connect(&url(), Trust::Outside, 2_000)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let sent = connection.send(&outgoing, Limits::json(1_000)).await;
+    assert!(matches!(sent, Err(SendError::NotSent(_))), "{sent:?}");
+
+    let server = authority.server("api.provider.example", 2099);
+    let silent = url().join("/silent").unwrap();
+    let silent = Outgoing::get(silent, Trust::Outside).unwrap();
+    let sent = net(&server, &[&authority.root]).read(&silent, 1_000).await;
+    let is_unanswered = matches!(sent, Err(CallError::Send(SendError::Unanswered(_))));
+    assert!(is_unanswered, "{sent:?}");
+    assert_eq!(server.seen().len(), 1);
 }
