@@ -3,9 +3,13 @@
 //! `POST {base}/work` with `{"reference", "order"}` answers `{"id"}`; `GET {base}/work/{id}` answers
 //! `{"state", "poll_ms", "progress"?, "files"?, "answer"?, "message"?}` with the states `working`,
 //! `done`, `failed`, `moderated`; `POST {base}/work/{id}/files/{n}` with the order answers the bytes
-//! of a file; `DELETE {base}/work/{id}` cancels.
+//! of a file; `DELETE {base}/work/{id}` cancels: 200 while the work goes on, 409 after its end.
+//!
+//! The provider remembers nothing: an id says when the work began and how it ends, and whatever is
+//! made from the order is made when it is asked for. So a status read of chat, whose reply carries
+//! the answer, is a `POST` with `{"order"}`; like every read it may be repeated freely.
 
-use domain::order::Order;
+use domain::order::{Modality, Order};
 use domain::upstream::{
     Answer, Auth, Call, Cursor, Fault, FaultClass, Kind, Method, Next, Output, Reply, Request,
     Source, Wait,
@@ -55,7 +59,7 @@ impl Dialect for Sandbox {
         reply: &Reply,
     ) -> Result<Next, Fault> {
         match at.0.as_str() {
-            None => created(cx, reply),
+            None => created(order, cx, reply),
             Some(id) => status(order, cx, id, reply),
         }
     }
@@ -63,17 +67,17 @@ impl Dialect for Sandbox {
     fn cancel(&self, _order: &Order, cx: &Context<'_>, at: &Cursor) -> Option<Call> {
         let request = Request {
             method: Method::Delete,
-            ..poll(cx, at.0.as_str()?).request
+            ..Request::get(work(cx, at.0.as_str()?))
         };
         Some(Call {
-            request,
+            request: without_secret(request),
             at: at.clone(),
             kind: Kind::Reads,
         })
     }
 }
 
-fn created(cx: &Context<'_>, reply: &Reply) -> Result<Next, Fault> {
+fn created(order: &Order, cx: &Context<'_>, reply: &Reply) -> Result<Next, Fault> {
     match reply.status {
         200 => {}
         422 => return Err(complaint(reply, FaultClass::InvalidInput)),
@@ -83,15 +87,17 @@ fn created(cx: &Context<'_>, reply: &Reply) -> Result<Next, Fault> {
     let created: Created = serde_json::from_slice(&reply.body).map_err(|_| nonsense(reply))?;
     Ok(Next::Wait(Wait {
         ms: 0,
-        then: poll(cx, &created.id),
+        then: poll(order, cx, &created.id),
         upstream_id: Some(created.id),
         progress: None,
     }))
 }
 
 fn status(order: &Order, cx: &Context<'_>, id: &str, reply: &Reply) -> Result<Next, Fault> {
-    if reply.status != 200 {
-        return Err(nonsense(reply));
+    match reply.status {
+        200 => {}
+        404 => return Err(complaint(reply, FaultClass::NotFound)),
+        _ => return Err(nonsense(reply)),
     }
     let status: Status = serde_json::from_slice(&reply.body).map_err(|_| nonsense(reply))?;
     let complain = |class| {
@@ -101,7 +107,7 @@ fn status(order: &Order, cx: &Context<'_>, id: &str, reply: &Reply) -> Result<Ne
     match status.state.as_str() {
         "working" => Ok(Next::Wait(Wait {
             ms: status.poll_ms,
-            then: poll(cx, id),
+            then: poll(order, cx, id),
             upstream_id: None,
             progress: status.progress,
         })),
@@ -117,17 +123,26 @@ fn status(order: &Order, cx: &Context<'_>, id: &str, reply: &Reply) -> Result<Ne
     }
 }
 
-fn poll(cx: &Context<'_>, id: &str) -> Call {
+fn poll(order: &Order, cx: &Context<'_>, id: &str) -> Call {
+    let url = work(cx, id);
+    let request = match order.modality {
+        Modality::Chat => Request::post(url, json!({ "order": order })),
+        Modality::Image | Modality::Video => Request::get(url),
+    };
     Call {
-        request: without_secret(Request::get(format!("{}/work/{id}", cx.base_url))),
+        request: without_secret(request),
         at: Cursor(Value::from(id)),
         kind: Kind::Reads,
     }
 }
 
 fn file(order: &Order, cx: &Context<'_>, id: &str, n: u32) -> Request {
-    let url = format!("{}/work/{id}/files/{n}", cx.base_url);
+    let url = format!("{}/files/{n}", work(cx, id));
     without_secret(Request::post(url, json!({ "order": order })))
+}
+
+fn work(cx: &Context<'_>, id: &str) -> String {
+    format!("{}/work/{id}", cx.base_url)
 }
 
 fn without_secret(request: Request) -> Request {
@@ -153,4 +168,110 @@ fn complaint(reply: &Reply, class: FaultClass) -> Fault {
 fn nonsense(reply: &Reply) -> Fault {
     Fault::new(FaultClass::Ambiguous, "the provider's reply makes no sense")
         .because(format!("status {} from the sandbox", reply.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CX: Context<'_> = Context {
+        base_url: "http://sandbox",
+        model: "any",
+        token: "token-1",
+    };
+
+    fn order(modality: Modality) -> Order {
+        Order {
+            model: "any".to_owned(),
+            modality,
+            prompt: "a lighthouse".to_owned(),
+            messages: None,
+            params: serde_json::Map::new(),
+            scenario: None,
+        }
+    }
+
+    fn reply(status: u16, body: &Value) -> Reply {
+        Reply {
+            status,
+            headers: vec![("retry-after".to_owned(), "1".to_owned())],
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    fn read_of(modality: Modality) -> Call {
+        let created = reply(200, &json!({ "id": "w1" }));
+        let next = Sandbox.resume(&order(modality), &CX, &Cursor::default(), &created);
+        match next.unwrap() {
+            Next::Wait(wait) => wait.then,
+            other => panic!("not a wait: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_reads_of_chat_carry_the_order() {
+        for modality in [Modality::Image, Modality::Video] {
+            let call = read_of(modality);
+            assert_eq!(call.request.method, Method::Get);
+            assert_eq!(call.request.body, None);
+        }
+        let call = read_of(Modality::Chat);
+        assert_eq!(call.request.method, Method::Post);
+        assert_eq!(call.request.url, "http://sandbox/work/w1");
+        assert_eq!(call.request.auth, Auth::None);
+        assert_eq!(call.kind, Kind::Reads);
+        let body = call.request.body.unwrap();
+        assert_eq!(body["order"]["prompt"], "a lighthouse");
+    }
+
+    #[test]
+    fn a_cancel_carries_neither_body_nor_secret() {
+        let at = Cursor(Value::from("w1"));
+        let call = Sandbox.cancel(&order(Modality::Chat), &CX, &at).unwrap();
+        assert_eq!(call.request.method, Method::Delete);
+        assert_eq!(call.request.body, None);
+        assert_eq!(call.request.auth, Auth::None);
+    }
+
+    #[test]
+    fn the_files_of_finished_work_are_fetched_with_the_order() {
+        let done = reply(200, &json!({ "state": "done", "files": 2 }));
+        let at = Cursor(Value::from("w1"));
+        let next = Sandbox.resume(&order(Modality::Image), &CX, &at, &done);
+        let Ok(Next::Done(output)) = next else {
+            panic!("not done: {next:?}");
+        };
+        assert_eq!(output.answer, None);
+        let [_, Source::Fetch(second)] = output.sources.as_slice() else {
+            panic!("not two fetches: {output:?}");
+        };
+        assert_eq!(second.url, "http://sandbox/work/w1/files/1");
+        assert_eq!(second.method, Method::Post);
+    }
+
+    #[test]
+    fn complaints_keep_their_meaning() {
+        let ask = |at: &Cursor, status, body: &Value| {
+            let next = Sandbox.resume(&order(Modality::Image), &CX, at, &reply(status, body));
+            next.unwrap_err()
+        };
+        let (start, running) = (Cursor::default(), Cursor(Value::from("w1")));
+        let throttled = ask(&start, 429, &json!({ "message": "slow down" }));
+        assert_eq!(throttled.class, FaultClass::Throttled);
+        assert_eq!(throttled.retry_after_ms, Some(1_000));
+        let refused = ask(&start, 422, &json!({ "message": "too large" }));
+        assert_eq!(
+            (refused.class, refused.public.as_str()),
+            (FaultClass::InvalidInput, "too large")
+        );
+        for (at, body) in [(&start, json!("<html>")), (&running, json!({}))] {
+            assert_eq!(ask(at, 200, &body).class, FaultClass::Ambiguous);
+        }
+        let unknown = ask(&running, 404, &json!({}));
+        assert_eq!(unknown.class, FaultClass::NotFound);
+        let failed = ask(&running, 200, &json!({ "state": "failed" }));
+        assert_eq!(failed.class, FaultClass::Failed);
+        let moderated = ask(&running, 200, &json!({ "state": "moderated" }));
+        assert_eq!(moderated.class, FaultClass::Moderated);
+    }
 }
