@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod entropy;
 pub mod net;
+pub mod sandbox;
 pub mod spawn;
 pub mod store;
 pub mod view;
