@@ -107,18 +107,22 @@ pub(crate) fn shoot(order: &Order) -> Result<Vec<u8>, RenderError> {
 }
 
 fn encoder(size: Size) -> Result<Encoder, RenderError> {
-    // A twelfth of a bit per pixel: enough for a smooth picture, and never reached by it.
-    let bits_per_second = size.pixels() * FRAMES_PER_SECOND as usize / 12;
+    // Only the level follows from it: a tenth of a bit per pixel is more than the films need.
+    let bits_per_second = size.pixels() * FRAMES_PER_SECOND as usize / 10;
     let bits_per_second = u32::try_from(bits_per_second).unwrap_or(u32::MAX / 2);
     let config = EncoderConfig::new()
         .bitrate(BitRate::from_bps(bits_per_second.max(200_000)))
         .max_frame_rate(FrameRate::from_hz(FRAMES_PER_SECOND as f32))
-        .rate_control_mode(RateControlMode::Quality)
+        // The same quality everywhere, or the encoder would leave out frames to keep its rate.
+        .rate_control_mode(RateControlMode::Off)
         .complexity(Complexity::Low)
         .intra_frame_period(IntraFramePeriod::from_num_frames(KEY_FRAMES_APART))
         .vui(VuiConfig::bt709())
         .skip_frames(false)
+        // What it finds out about the picture only costs time here.
         .scene_change_detect(false)
+        .background_detection(false)
+        .adaptive_quantization(false)
         // One thread: the caller counts in cores, and the bytes must not depend on chance.
         .num_threads(1);
     Encoder::with_api_config(OpenH264API::from_source(), config).map_err(failed)

@@ -45,11 +45,11 @@ fn foot(sheet: &Sheet<'_>) -> Overlay {
     let room = Room {
         width: width - 2.0 * margin,
         height: height * 0.42,
-        px_max: (short * 0.062).max(px_min),
+        px_max: (short * 0.056).max(px_min),
         px_min,
     };
     let prompt = fit(&clean(&sheet.order.prompt_text(), PROMPT_CHARS_MAX), room);
-    let caption_px = (short * 0.023).max(8.0);
+    let caption_px = (short * 0.028).max(10.0);
     let caption = fit(
         &caption(sheet),
         Room {
@@ -62,16 +62,16 @@ fn foot(sheet: &Sheet<'_>) -> Overlay {
     // On the smallest pictures the prompt matters more than its caption.
     let has_caption = height >= 96.0;
     let caption_height = if has_caption {
-        caption.height() + caption_px * 0.5
+        caption.height() + caption_px * 0.6
     } else {
         0.0
     };
     let top = height - margin - caption_height - prompt.height();
-    let feather = (short * 0.10).max(2.0);
-    let start = (top - feather).max(0.0);
+    let feather = (short * 0.16).max(2.0);
+    let start = (top - feather * 0.8).max(0.0);
     let shade = |_: u32, y: u32| {
         let depth = ((y as f32 - start) / feather).clamp(0.0, 1.0);
-        (FOOT_SHADE * depth * (2.0 - depth)) as u8
+        (FOOT_SHADE * depth * depth * (3.0 - 2.0 * depth)) as u8
     };
     let area = Area {
         left: 0,

@@ -82,20 +82,19 @@ impl Overlay {
     /// The same for the planes of a film, prepared once and applied to every frame.
     pub(crate) fn veil(&self) -> Veil {
         let (width, height) = (self.width as usize, self.height as usize);
-        let luma = self.shade.iter().zip(&self.ink).map(|(shade, ink)| {
-            let rest = rest(*shade, *ink);
-            // Black is 16 and white 235.
-            let white = u32::from(*ink);
-            let sum = 16 * (255 - rest - white) + 235 * white;
-            (rest as u8, (sum / 255) as u8)
-        });
-        let luma: Vec<(u8, u8)> = luma.collect();
-        let mut chroma = Vec::with_capacity(luma.len() / 4);
+        let (mut kept, mut added) = (Vec::new(), Vec::new());
+        for (shade, ink) in self.shade.iter().zip(&self.ink) {
+            let (rest, white) = (rest(*shade, *ink), u32::from(*ink));
+            kept.push(rest as u8);
+            // Black is 16 and white 235; rounded up, as what is kept is rounded down.
+            added.push((16 * (255 - rest - white) + 235 * white).div_ceil(255) as u8);
+        }
+        let mut chroma = Vec::with_capacity(kept.len() / 4);
         for row in (0..height / 2 * 2).step_by(2) {
             for column in (0..width / 2 * 2).step_by(2) {
                 let at = row * width + column;
                 let cell = [at, at + 1, at + width, at + width + 1];
-                let sum: u32 = cell.iter().map(|at| u32::from(luma[*at].0)).sum();
+                let sum: u32 = cell.iter().map(|at| u32::from(kept[*at])).sum();
                 chroma.push((sum / 4) as u8);
             }
         }
@@ -103,8 +102,9 @@ impl Overlay {
             left: self.left as usize,
             top: self.top as usize,
             width,
-            luma,
-            chroma,
+            kept,
+            added,
+            faded: chroma,
         }
     }
 }
@@ -119,20 +119,24 @@ pub(crate) struct Veil {
     left: usize,
     top: usize,
     width: usize,
-    /// What is left of the picture, of 255, and what is added.
-    luma: Vec<(u8, u8)>,
+    /// What is left of the picture, of 255.
+    kept: Vec<u8>,
+    /// What is added to it.
+    added: Vec<u8>,
     /// What is left of the colour, of 255.
-    chroma: Vec<u8>,
+    faded: Vec<u8>,
 }
 
 impl Veil {
     /// Applies it to the brightness of a frame.
     pub(crate) fn dim(&self, plane: &mut [u8], stride: usize) {
-        for (row, veil) in self.luma.chunks_exact(self.width.max(1)).enumerate() {
+        let width = self.width.max(1);
+        let rows = self.kept.chunks_exact(width);
+        for (row, (kept, added)) in rows.zip(self.added.chunks_exact(width)).enumerate() {
             let start = (self.top + row) * stride + self.left;
-            for (pixel, (rest, sum)) in plane[start..].iter_mut().zip(veil) {
-                let kept = u32::from(*pixel) * u32::from(*rest) / 255;
-                *pixel = (kept as u8).saturating_add(*sum);
+            let pixels = &mut plane[start..][..width];
+            for ((pixel, kept), added) in pixels.iter_mut().zip(kept).zip(added) {
+                *pixel = part(*pixel, *kept).saturating_add(*added);
             }
         }
     }
@@ -140,12 +144,19 @@ impl Veil {
     /// Applies it to one of the two colours of a frame; `stride` is that of the colour's plane.
     pub(crate) fn fade(&self, plane: &mut [u8], stride: usize) {
         let width = (self.width / 2).max(1);
-        for (row, veil) in self.chroma.chunks_exact(width).enumerate() {
+        for (row, faded) in self.faded.chunks_exact(width).enumerate() {
             let start = (self.top / 2 + row) * stride + self.left / 2;
-            for (pixel, rest) in plane[start..].iter_mut().zip(veil) {
-                let off = (i32::from(*pixel) - 128) * i32::from(*rest) / 255;
-                *pixel = (128 + off) as u8;
+            let pixels = &mut plane[start..][..width];
+            for (pixel, faded) in pixels.iter_mut().zip(faded) {
+                // Grey is 128: the colour moves towards it.
+                *pixel = part(*pixel, *faded).saturating_add(part(128, 255 - *faded));
             }
         }
     }
+}
+
+/// `whole × weight ÷ 255` to within one, in arithmetic that runs on many pixels at once.
+fn part(whole: u8, weight: u8) -> u8 {
+    let product = u16::from(whole) * u16::from(weight) + 128;
+    ((product + (product >> 8)) >> 8) as u8
 }
