@@ -3,4 +3,9 @@
 //! Invariant: remembers nothing and reaches nothing. Everything follows from the request, the
 //! order in it and the time the caller names, so work survives any restart.
 
+mod chat;
 pub mod render;
+mod upstream;
+mod work;
+
+pub use upstream::{Answered, Upstream};

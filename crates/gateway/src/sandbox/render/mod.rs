@@ -3,7 +3,7 @@
 //! Invariant: pure and deterministic; the same order gives the same bytes. All of it is work for
 //! the processor, so call it where blocking is allowed.
 
-mod dice;
+pub(super) mod dice;
 mod film;
 mod layout;
 mod mp4;
