@@ -5,6 +5,8 @@
 
 mod chat;
 pub mod render;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod work;
 

@@ -10,6 +10,8 @@ mod mp4;
 mod overlay;
 mod picture;
 mod size;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use domain::order::{Modality, Order};
