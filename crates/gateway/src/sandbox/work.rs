@@ -204,7 +204,7 @@ mod tests {
             now_ms += i64::try_from(poll_ms).unwrap() + 7;
         }
         assert_eq!(reports, [0.2, 0.4, 0.6, 0.8]);
-        assert!(now_ms >= 3_000 && now_ms < 3_050);
+        assert!((3_000..3_050).contains(&now_ms));
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
             let now_ms = 1_000 + i64::try_from(elapsed_ms).unwrap();
             match work(delay_ms, progress).at(now_ms) {
                 Standing::Working { poll_ms, progress } => {
-                    prop_assert!(poll_ms >= 1 && poll_ms <= POLL_MS_MAX);
+                    prop_assert!((1..=POLL_MS_MAX).contains(&poll_ms));
                     prop_assert!(elapsed_ms + poll_ms <= delay_ms);
                     prop_assert!(progress.is_none_or(|part| part > 0.0 && part < 1.0));
                 }

@@ -1,7 +1,5 @@
 //! The picture behind the words: domain-warped noise in a palette, both from a seed.
 
-use std::f32::consts::TAU;
-
 use super::dice::{Dice, mix};
 use super::size::Size;
 
@@ -12,64 +10,24 @@ const SAMPLES_MAX: u32 = 480;
 /// Steps between the first and the last colour of a palette.
 const SHADES: usize = 512;
 
-/// Cosine palettes: offset, amplitude, frequency, phase of red, green and blue.
-const PALETTES: [[[f32; 3]; 4]; 8] = [
+/// Colours from shadow to light, each as red, green and blue.
+const PALETTES: [[u32; 5]; 8] = [
     // Dawn over the sea.
-    [
-        [0.52, 0.42, 0.46],
-        [0.46, 0.36, 0.30],
-        [0.90, 0.90, 0.90],
-        [0.02, 0.14, 0.36],
-    ],
+    [0x1b_1b3a, 0x6a_3669, 0xc8_553d, 0xf2_8f3b, 0xff_d5a5],
     // Northern lights.
-    [
-        [0.22, 0.46, 0.48],
-        [0.24, 0.40, 0.34],
-        [0.80, 1.00, 0.90],
-        [0.55, 0.30, 0.12],
-    ],
+    [0x04_151f, 0x0b_4f5c, 0x1f_a187, 0x9b_e564, 0xe8_f9c3],
     // Embers.
-    [
-        [0.54, 0.28, 0.20],
-        [0.46, 0.30, 0.22],
-        [0.85, 0.95, 0.90],
-        [0.00, 0.08, 0.18],
-    ],
+    [0x12_0608, 0x5a_0f12, 0xb3_261e, 0xf2_6b21, 0xff_d166],
     // Deep water.
-    [
-        [0.18, 0.40, 0.56],
-        [0.20, 0.34, 0.38],
-        [0.90, 0.80, 0.70],
-        [0.60, 0.45, 0.30],
-    ],
+    [0x03_1926, 0x0a_4d68, 0x08_8395, 0x56_c4cf, 0xe3_f6f5],
     // Orchard.
-    [
-        [0.50, 0.52, 0.32],
-        [0.42, 0.36, 0.28],
-        [0.90, 0.80, 0.70],
-        [0.10, 0.02, 0.30],
-    ],
+    [0x1d_2b1f, 0x3f_6634, 0x8f_ae3c, 0xe8_c547, 0xf7_efd2],
     // Violet hour.
-    [
-        [0.48, 0.32, 0.58],
-        [0.42, 0.30, 0.36],
-        [0.80, 0.90, 0.80],
-        [0.10, 0.22, 0.92],
-    ],
+    [0x17_092e, 0x4a_1a6b, 0x9b_3fb5, 0xe8_6fa9, 0xff_d9c7],
     // Sand and sky.
-    [
-        [0.58, 0.54, 0.52],
-        [0.38, 0.32, 0.40],
-        [0.75, 0.80, 0.90],
-        [0.00, 0.08, 0.26],
-    ],
+    [0x1f_3044, 0x45_739b, 0x8f_b8d0, 0xe3_c9a1, 0xf6_ead2],
     // Rose garden.
-    [
-        [0.56, 0.36, 0.42],
-        [0.40, 0.34, 0.34],
-        [0.90, 0.90, 0.80],
-        [0.95, 0.15, 0.10],
-    ],
+    [0x22_081c, 0x6b_1d3f, 0xc4_3b5d, 0xf4_978e, 0xfd_e2d3],
 ];
 
 /// Red, green and blue bytes of the whole picture, row by row.
@@ -104,25 +62,25 @@ fn sketch(seed: u64, size: Size) -> Vec<[u8; 3]> {
             let (u, v) = (x + warp * a, y + warp * b);
             let c = field.sum(u + 1.7, v + 9.2, 3);
             let value = field.sum(u + warp * c, v + warp * a, 4);
-            let light = 0.62 + 0.55 * (0.6 * c + 0.4 * b);
-            let shade = ((value * 1.7 - 0.35).clamp(0.0, 1.0) * (SHADES - 1) as f32) as usize;
+            let light = 0.70 + 0.50 * (0.6 * c + 0.4 * b);
+            let shade = ((value * 2.0 - 0.5).clamp(0.0, 1.0) * (SHADES - 1) as f32) as usize;
             colours.push(palette[shade].map(|part| byte(part * light.clamp(0.35, 1.15))));
         }
     }
     colours
 }
 
+/// All shades of one of the palettes, each part between 0 and 1.
 fn palette(dice: &mut Dice) -> Vec<[f32; 3]> {
-    let [offset, amplitude, frequency, phase] = dice.pick(&PALETTES);
-    let turn = dice.fraction() * 0.15;
-    let colour = |step: usize| {
-        let at = step as f32 / SHADES as f32;
-        [0, 1, 2].map(|part: usize| {
-            let angle = TAU * (frequency[part] * at + phase[part] + turn);
-            offset[part] + amplitude[part] * angle.cos()
-        })
+    let stops = dice.pick(&PALETTES);
+    let stops = stops.map(|stop| [16, 8, 0].map(|bits| ((stop >> bits) & 255) as f32 / 255.0));
+    let last = stops.len() - 1;
+    let shade = |step: usize| {
+        let at = step as f32 / SHADES as f32 * last as f32;
+        let (from, to) = (stops[at as usize], stops[(at as usize + 1).min(last)]);
+        [0, 1, 2].map(|part: usize| from[part] + (to[part] - from[part]) * at.fract())
     };
-    (0..SHADES).map(colour).collect()
+    (0..SHADES).map(shade).collect()
 }
 
 fn byte(part: f32) -> u8 {
