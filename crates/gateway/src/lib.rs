@@ -2,8 +2,10 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod media;
 pub mod net;
 pub mod sandbox;
 pub mod spawn;
 pub mod store;
 pub mod view;
+pub mod worker;

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod ledger;
 mod migrate;
 pub mod notices;
+mod put_back;
 pub mod submit;
 pub mod tasks;
 pub mod work;

@@ -1,0 +1,235 @@
+//! The worker: claims tasks that are due and moves each by the rules.
+//!
+//! Invariant: it keeps nothing but leases. Every step is `decide`, act, `advance`, commit; no
+//! connection or transaction of the store is held while an upstream is called.
+
+mod send;
+mod step;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use domain::catalogue::Catalogue;
+use futures_util::FutureExt;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use sweep::Sweeper;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::media::Media;
+use crate::net::Net;
+use crate::store::Store;
+use crate::store::work::{Claim, LEASE_MS};
+
+/// How often leases are renewed, in milliseconds.
+const HEARTBEAT_MS: u64 = 5_000;
+
+/// Longest sleep without a look at the store: another node gives no hint.
+const IDLE_MS: i64 = 1_000;
+
+/// Most tasks claimed at once.
+const CLAIM_MAX: usize = 256;
+
+/// How long steps under way may take to finish when the worker stops, in milliseconds.
+const DRAIN_MS: u64 = 25_000;
+
+/// How long a task waits after a step of it panicked, in milliseconds.
+const PANICKED_MS: i64 = 60_000;
+
+/// What a worker may do.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Most steps at the same time.
+    pub concurrency: usize,
+    /// Secrets by provider id.
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// A worker.
+pub struct Worker {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    net: Net,
+    media: Media,
+    clock: Clock,
+    entropy: Entropy,
+    settings: WorkerSettings,
+    /// Who holds its leases; another one after every start.
+    owner: String,
+    /// What tokens of attempts are derived from.
+    secret: String,
+    /// Until when the leases were renewed, Unix milliseconds.
+    leased_until_ms: AtomicI64,
+    /// When the loop means to look again.
+    wake_ms: AtomicI64,
+    look_again: Notify,
+}
+
+/// What a worker works with.
+pub struct WorkerParts {
+    /// The tasks.
+    pub store: Store,
+    /// Models and providers.
+    pub catalogue: Arc<Catalogue>,
+    /// The way to upstreams.
+    pub net: Net,
+    /// Where results go.
+    pub media: Media,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// The deployment's secret.
+    pub secret: String,
+    /// Limits and secrets.
+    pub settings: WorkerSettings,
+}
+
+impl Worker {
+    /// A worker that has claimed nothing yet.
+    #[must_use]
+    pub fn new(parts: WorkerParts) -> Self {
+        Self {
+            owner: hex::encode(parts.entropy.bytes::<8>()),
+            leased_until_ms: AtomicI64::new(0),
+            wake_ms: AtomicI64::new(0),
+            look_again: Notify::new(),
+            store: parts.store,
+            catalogue: parts.catalogue,
+            net: parts.net,
+            media: parts.media,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            secret: parts.secret,
+            settings: parts.settings,
+        }
+    }
+
+    /// Works until `stop`, then finishes the steps under way and gives its leases back.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let steps = TaskTracker::new();
+        let beating = CancellationToken::new();
+        let heartbeat = self.heartbeat(beating.clone());
+        let work = async {
+            self.claim_until(&steps, &stop).await;
+            steps.close();
+            let _ = tokio::time::timeout(Duration::from_millis(DRAIN_MS), steps.wait()).await;
+            beating.cancel();
+        };
+        tokio::join!(heartbeat, work);
+        if let Err(error) = self.store.release(&self.owner).await {
+            tracing::warn!(%error, "leases are left to run out");
+        }
+    }
+
+    async fn claim_until(self: &Arc<Self>, steps: &TaskTracker, stop: &CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.settings.concurrency));
+        while !stop.is_cancelled() {
+            // Looked at before the store, so that nothing recorded meanwhile is slept over.
+            self.wake_ms.store(i64::MAX, Ordering::Release);
+            let free = slots.available_permits().min(CLAIM_MAX);
+            let claimed = self.claim(free).await;
+            let is_more = claimed.len() == free && free > 0;
+            for claim in claimed {
+                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                    break;
+                };
+                let worker = Arc::clone(self);
+                steps.spawn(async move {
+                    let due_ms = worker.work_guarded(claim).await;
+                    drop(slot);
+                    if due_ms <= worker.wake_ms.load(Ordering::Acquire) {
+                        worker.look_again.notify_one();
+                    }
+                });
+            }
+            if !is_more {
+                self.sleep(free > 0, stop).await;
+            }
+        }
+    }
+
+    /// A step that panics is a mistake of ours: the task goes back and is tried again later.
+    async fn work_guarded(&self, claim: Claim) -> i64 {
+        let kept = claim.clone();
+        let step = std::panic::AssertUnwindSafe(self.work_on(claim));
+        if let Ok(due_ms) = step.catch_unwind().await {
+            return due_ms;
+        }
+        tracing::error!(task = %kept.task.id, "a step panicked");
+        let again_ms = self.clock.now_ms().saturating_add(PANICKED_MS);
+        self.put_back(&kept, again_ms).await
+    }
+
+    /// Until when the leases of this worker last at least, Unix milliseconds.
+    fn leased_until_ms(&self) -> i64 {
+        self.leased_until_ms.load(Ordering::Acquire)
+    }
+
+    async fn claim(&self, limit: usize) -> Vec<Claim> {
+        if limit == 0 {
+            return Vec::new();
+        }
+        let now_ms = self.clock.now_ms();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        match self.store.claim(&self.owner, limit, now_ms).await {
+            Ok(claims) => {
+                if !claims.is_empty() {
+                    let until_ms = now_ms.saturating_add(LEASE_MS);
+                    // The shortest lease of all counts; renewing lengthens them together.
+                    let _ = self.leased_until_ms.fetch_update(
+                        Ordering::AcqRel,
+                        Ordering::Acquire,
+                        |known| (known < now_ms).then_some(until_ms),
+                    );
+                }
+                claims
+            }
+            Err(error) => {
+                tracing::warn!(%error, "nothing could be claimed");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Until the next task is due, something is recorded, or a step ends that changes either.
+    async fn sleep(&self, has_room: bool, stop: &CancellationToken) {
+        let now_ms = self.clock.now_ms();
+        let mut until_ms = now_ms.saturating_add(IDLE_MS);
+        if has_room && let Ok(Some(due_ms)) = self.store.any_next_due_ms(now_ms).await {
+            until_ms = until_ms.min(due_ms);
+        }
+        self.wake_ms.store(until_ms, Ordering::Release);
+        let ms = until_ms.saturating_sub(now_ms).max(1);
+        let pause = Duration::from_millis(u64::try_from(ms).unwrap_or(1));
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.store.work_hinted() => {}
+            () = self.look_again.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    async fn heartbeat(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)) => {}
+            }
+            let now_ms = self.clock.now_ms();
+            match self.store.renew(&self.owner, now_ms).await {
+                Ok(_) => {
+                    let until_ms = now_ms.saturating_add(LEASE_MS);
+                    self.leased_until_ms.store(until_ms, Ordering::Release);
+                }
+                Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The send procedure: connect, commit intent, write, read one reply, commit its class.
+//!
+//! Invariant: no byte of a creating call leaves before its intent is committed, nor after the moment
+//! to send has passed, nor when the lease is in doubt. After intent, silence means unknown.
+
+use domain::ids::AttemptId;
+use domain::signing::derive;
+use domain::task::{Attempt, Outcome, Phase};
+use domain::upstream::{Call, Fault, FaultClass, Kind, Next};
+
+use super::Worker;
+use super::step::{Upstream, followed};
+use crate::net::{Connection, Limits, Outgoing, SendError};
+use crate::store::work::Claim;
+
+/// No first byte leaves later than this after intent, in milliseconds. Well below a lease, so that
+/// nobody else can be at work on the task by then.
+const SEND_BY_MS: i64 = 5_000;
+
+/// Most calls that prepare a creating one, such as uploads.
+const PREPARATIONS_MAX: u32 = 20;
+
+impl Worker {
+    /// Starts a queued task over its route. `None` when the task is no longer ours.
+    pub(super) async fn start(&self, claim: &mut Claim, route: usize) -> Option<Outcome> {
+        let id = AttemptId::mint(&self.entropy.bytes());
+        let began_ms = self.clock.now_ms();
+        let token = derive(
+            self.secret.as_bytes(),
+            &["attempt", claim.task.id.as_str(), id.as_str()],
+        );
+        let attempt = Attempt {
+            id,
+            route,
+            token,
+            began_ms,
+            send_by_ms: began_ms.saturating_add(SEND_BY_MS),
+            sends: 1,
+            lookups: 0,
+            is_dirty: false,
+        };
+        self.send(claim, attempt).await
+    }
+
+    /// Sends an unanswered attempt again with the same key, to a provider that honours it.
+    pub(super) async fn resend(&self, claim: &mut Claim, attempt: Attempt) -> Option<Outcome> {
+        let attempt = Attempt {
+            sends: attempt.sends.saturating_add(1),
+            ..attempt
+        };
+        self.send(claim, attempt).await
+    }
+
+    async fn send(&self, claim: &mut Claim, mut attempt: Attempt) -> Option<Outcome> {
+        let task = claim.task.clone();
+        let upstream = match self.upstream(&task) {
+            Ok(upstream) => upstream,
+            Err(fault) => return Some(Outcome::Unsent(fault)),
+        };
+        let call = match self.prepare(&task.order, &upstream, &attempt).await {
+            Ok(call) => call,
+            Err(fault) => return Some(Outcome::Unsent(fault)),
+        };
+        let outgoing = Outgoing::upstream(&call.request, &upstream.base_url, upstream.secret);
+        let outgoing = match outgoing {
+            Ok(outgoing) => outgoing,
+            Err(refused) => return Some(Outcome::Unsent(unusable(&refused))),
+        };
+        let timeout_ms = u64::try_from(upstream.provider.connect_timeout_ms).unwrap_or(0);
+        let connection = self
+            .net
+            .connect(outgoing.url(), outgoing.trust(), timeout_ms);
+        let connection = match connection.await {
+            Ok(connection) => connection,
+            Err(error) => return Some(Outcome::Unsent(unusable(&error.detail()))),
+        };
+        let now_ms = self.clock.now_ms();
+        attempt.began_ms = if attempt.sends == 1 {
+            now_ms
+        } else {
+            attempt.began_ms
+        };
+        attempt.send_by_ms = now_ms.saturating_add(SEND_BY_MS);
+        self.commit(claim, Outcome::Intended(attempt.clone()))
+            .await?;
+        let reply = self
+            .exchange(connection, &outgoing, &attempt, &upstream)
+            .await;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(SendError::NotSent(detail)) => return Some(Outcome::Refused(unusable(&detail))),
+            Err(SendError::Unanswered(detail)) => {
+                tracing::info!(task = %task.id, detail, "a creating call went unanswered");
+                return Some(Outcome::Unanswered);
+            }
+        };
+        let cx = upstream.context(&attempt.token);
+        let next = upstream.dialect.resume(&task.order, &cx, &call.at, &reply);
+        debug_assert!(matches!(claim.task.phase, Phase::Sending { .. }));
+        Some(created(next))
+    }
+
+    /// The calls before the creating one; they create nothing and may be made again.
+    async fn prepare(
+        &self,
+        order: &domain::order::Order,
+        upstream: &Upstream<'_>,
+        attempt: &Attempt,
+    ) -> Result<Call, Fault> {
+        let cx = upstream.context(&attempt.token);
+        let mut call = upstream.dialect.start(order, &cx)?;
+        for _ in 0..PREPARATIONS_MAX {
+            if call.kind == Kind::Creates {
+                return Ok(call);
+            }
+            let reply = self.call(upstream, &call).await?;
+            call = match upstream.dialect.resume(order, &cx, &call.at, &reply)? {
+                Next::Call(call) => call,
+                Next::Wait(_) | Next::Done(_) => break,
+            };
+        }
+        Err(Fault::new(
+            FaultClass::Unavailable,
+            "the provider could not be prepared for the work",
+        ))
+    }
+
+    /// Looks once more, without yielding in between, and sends.
+    async fn exchange(
+        &self,
+        connection: Connection,
+        outgoing: &Outgoing<'_>,
+        attempt: &Attempt,
+        upstream: &Upstream<'_>,
+    ) -> Result<domain::upstream::Reply, SendError> {
+        let now_ms = self.clock.now_ms();
+        if now_ms >= attempt.send_by_ms {
+            return Err(SendError::NotSent(
+                "the moment to send has passed".to_owned(),
+            ));
+        }
+        if now_ms >= self.leased_until_ms() {
+            return Err(SendError::NotSent("the lease may have run out".to_owned()));
+        }
+        let limits = Limits::json(upstream.call_timeout_ms());
+        connection.send(outgoing, limits).await
+    }
+}
+
+/// What the reply to a creating call means.
+fn created(next: Result<Next, Fault>) -> Outcome {
+    match next {
+        Ok(next) => match followed(next) {
+            // What cannot be followed may still have created something.
+            Outcome::Missed(_) => Outcome::Unanswered,
+            outcome => outcome,
+        },
+        Err(fault) => match fault.class {
+            FaultClass::InvalidInput
+            | FaultClass::Moderated
+            | FaultClass::Throttled
+            | FaultClass::Credential
+            | FaultClass::Unavailable => Outcome::Refused(fault),
+            FaultClass::Failed => Outcome::Failed(fault),
+            FaultClass::NotFound | FaultClass::Ambiguous => Outcome::Unanswered,
+        },
+    }
+}
+
+fn unusable(detail: &dyn std::fmt::Display) -> Fault {
+    Fault::new(FaultClass::Unavailable, "the provider could not be reached")
+        .because(detail.to_string())
+}

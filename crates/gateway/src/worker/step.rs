@@ -1,0 +1,396 @@
+//! One claimed task, moved as far as it goes now.
+
+use std::time::Duration;
+
+use dialects::{Context, Dialect};
+use domain::catalogue::{OnLostReply, Provider, Recovery};
+use domain::task::{Action, Change, Outcome, Phase, Rules, Task, advance, decide};
+use domain::upstream::{Call, Fault, FaultClass, Kind, Next, Output, Reply, Source, Wait};
+use url::Url;
+
+use super::Worker;
+use crate::media::{Incoming, MediaError};
+use crate::net::{CallError, Limits, Outgoing, Trust};
+use crate::store::StoreError;
+use crate::store::work::{Claim, Committed, Lease};
+
+/// How long a file may take to arrive, in milliseconds.
+const FILE_MS: u64 = 600_000;
+
+/// How long a task waits when a step could not be recorded, in milliseconds.
+pub(super) const REFUSED_MS: i64 = 5_000;
+
+/// Pause before the store is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// An upstream as one attempt sees it.
+pub(super) struct Upstream<'a> {
+    pub(super) provider: &'a Provider,
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) base_url: Url,
+    pub(super) secret: Option<&'a str>,
+    pub(super) model: &'a str,
+}
+
+impl<'a> Upstream<'a> {
+    pub(super) fn context(&'a self, token: &'a str) -> Context<'a> {
+        Context {
+            base_url: &self.provider.base_url,
+            model: self.model,
+            token,
+        }
+    }
+
+    pub(super) fn call_timeout_ms(&self) -> u64 {
+        u64::try_from(self.provider.call_timeout_ms).unwrap_or(0)
+    }
+}
+
+/// Stands in for a provider that the catalogue no longer has: nothing can be learned from it.
+fn gone() -> Rules {
+    Rules {
+        recovery: Recovery::None,
+        on_lost_reply: OnLostReply::FailAndRelease,
+        quiet_ms: 60_000,
+        jitter: 0,
+    }
+}
+
+impl Worker {
+    /// Moves a claimed task until its next step is due later; answers when that is.
+    pub(super) async fn work_on(&self, mut claim: Claim) -> i64 {
+        loop {
+            let now_ms = self.clock.now_ms();
+            let rules = self.rules(&claim.task);
+            let outcome = match decide(&claim.task, now_ms, &rules) {
+                Action::Sleep(until_ms) => return self.put_back(&claim, until_ms).await,
+                Action::Apply(outcome) => outcome,
+                Action::Start { route } => match self.start(&mut claim, route).await {
+                    Some(outcome) => outcome,
+                    None => return i64::MAX,
+                },
+                Action::Resend(attempt) => match self.resend(&mut claim, attempt).await {
+                    Some(outcome) => outcome,
+                    None => return i64::MAX,
+                },
+                Action::Find(_) => self.find(&claim.task).await,
+                Action::Read(call) => self.read(&claim.task, &call).await,
+                Action::Cancel(call) => self.cancel(&claim.task, &call).await,
+                Action::Store => self.store_files(&claim.task).await,
+            };
+            let Some(due_ms) = self.commit(&mut claim, outcome).await else {
+                return i64::MAX;
+            };
+            if due_ms > self.clock.now_ms() {
+                return due_ms;
+            }
+        }
+    }
+
+    pub(super) fn rules(&self, task: &Task) -> Rules {
+        let provider = task
+            .route()
+            .and_then(|route| self.catalogue.provider(&route.provider));
+        provider.map_or_else(gone, |provider| {
+            Rules::of(provider, self.entropy.below(1_000))
+        })
+    }
+
+    /// The upstream of a route; `None` when the catalogue, or its secret, is gone.
+    pub(super) fn upstream<'a>(&'a self, task: &'a Task) -> Result<Upstream<'a>, Fault> {
+        let unusable = |detail: &str| {
+            Fault::new(FaultClass::Unavailable, "the provider is not available").because(detail)
+        };
+        let route = task.route().ok_or_else(|| unusable("no such route"))?;
+        let provider = self.catalogue.provider(&route.provider);
+        let provider = provider.ok_or_else(|| unusable("no such provider"))?;
+        let dialect = dialects::dialect(&provider.dialect);
+        let secret = self.settings.secrets.get(&provider.id).map(String::as_str);
+        if provider.secret_env.is_some() && secret.is_none() {
+            return Err(unusable("the provider has no secret"));
+        }
+        Ok(Upstream {
+            provider,
+            dialect: dialect.ok_or_else(|| unusable("no such dialect"))?,
+            base_url: Url::parse(&provider.base_url)
+                .map_err(|_| unusable("a malformed base URL"))?,
+            secret,
+            model: &route.model,
+        })
+    }
+
+    /// Applies an outcome; answers when the next step is due, `None` when the task is no longer ours.
+    pub(super) async fn commit(&self, claim: &mut Claim, outcome: Outcome) -> Option<i64> {
+        let now_ms = self.clock.now_ms();
+        let rules = self.rules(&claim.task);
+        let word = outcome.as_str();
+        let change = match advance(&claim.task, outcome, now_ms, &rules) {
+            Ok(change) => change,
+            Err(illegal) => {
+                tracing::error!(task = %claim.task.id, %illegal, "a step came to nothing");
+                self.put_back(claim, now_ms.saturating_add(REFUSED_MS))
+                    .await;
+                return None;
+            }
+        };
+        let due_ms = change.task.due_ms;
+        let goes_on = due_ms <= now_ms && !change.task.status().is_terminal();
+        let lease = if goes_on || matches!(change.task.phase, Phase::Sending { .. }) {
+            Lease::Keep
+        } else {
+            Lease::Release
+        };
+        let task = change.task.clone();
+        match self.record(claim, change, lease).await {
+            Ok(Committed::Yes) => {
+                let version = claim.task.version.saturating_add(1);
+                claim.task = Task { version, ..task };
+                Some(due_ms)
+            }
+            Ok(Committed::Lost) => {
+                tracing::debug!(task = %claim.task.id, word, "another worker has the task");
+                None
+            }
+            Err(StoreError::Duplicate(detail)) if word == "waiting" => {
+                // An id that is another task's is no answer: it is not known what was created.
+                tracing::warn!(task = %claim.task.id, detail, "an upstream repeats itself");
+                Box::pin(self.commit(claim, Outcome::Unanswered)).await
+            }
+            Err(error) => {
+                // What is not recorded has not happened: the next worker finds the task as it was, a
+                // send under way as one without an answer.
+                tracing::warn!(task = %claim.task.id, word, %error, "a step was not recorded");
+                self.put_back(claim, now_ms.saturating_add(REFUSED_MS))
+                    .await;
+                None
+            }
+        }
+    }
+
+    /// A reply may have been paid for: while the lease lasts, a store that is away is waited for.
+    async fn record(
+        &self,
+        claim: &Claim,
+        change: Change,
+        lease: Lease,
+    ) -> Result<Committed, StoreError> {
+        loop {
+            let now_ms = self.clock.now_ms();
+            let result = self
+                .store
+                .commit(claim, change.clone(), lease, now_ms)
+                .await;
+            match result {
+                Err(StoreError::Unavailable(_) | StoreError::Overloaded)
+                    if now_ms < self.leased_until_ms() =>
+                {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Gives a task back. As leases are renewed all together, one that is dropped must be given back
+    /// however long the store is away.
+    pub(super) async fn put_back(&self, claim: &Claim, until_ms: i64) -> i64 {
+        let until_ms = until_ms.max(self.clock.now_ms().saturating_add(1));
+        while let Err(error) = self.store.put_back(claim, until_ms).await {
+            tracing::warn!(task = %claim.task.id, %error, "a task could not be given back");
+            tokio::time::sleep(AGAIN).await;
+        }
+        until_ms
+    }
+
+    /// Makes a call that may be repeated.
+    pub(super) async fn call(&self, upstream: &Upstream<'_>, call: &Call) -> Result<Reply, Fault> {
+        let request = Outgoing::upstream(&call.request, &upstream.base_url, upstream.secret);
+        let request = request.map_err(|refused| {
+            Fault::new(FaultClass::Ambiguous, "the provider could not be asked")
+                .because(refused.to_string())
+        })?;
+        let reply = self.net.read(&request, upstream.call_timeout_ms()).await;
+        reply.map_err(|error| unreadable(&error))
+    }
+
+    async fn read(&self, task: &Task, call: &Call) -> Outcome {
+        let reply = async {
+            let upstream = self.upstream(task)?;
+            let reply = self.call(&upstream, call).await?;
+            let token = task
+                .phase
+                .attempt()
+                .map_or("", |attempt| attempt.token.as_str());
+            let cx = upstream.context(token);
+            upstream.dialect.resume(&task.order, &cx, &call.at, &reply)
+        };
+        match reply.await {
+            Ok(next) => followed(next),
+            Err(fault) => match fault.class {
+                FaultClass::Failed
+                | FaultClass::Moderated
+                | FaultClass::InvalidInput
+                | FaultClass::NotFound => Outcome::Failed(fault),
+                _ => Outcome::Missed(fault),
+            },
+        }
+    }
+
+    async fn find(&self, task: &Task) -> Outcome {
+        let found = async {
+            let upstream = self.upstream(task)?;
+            let token = task
+                .phase
+                .attempt()
+                .map_or("", |attempt| attempt.token.as_str());
+            let cx = upstream.context(token);
+            let Some(call) = upstream.dialect.find(&task.order, &cx) else {
+                return Err(Fault::new(
+                    FaultClass::Ambiguous,
+                    "the provider cannot be asked",
+                ));
+            };
+            let reply = self.call(&upstream, &call).await?;
+            upstream.dialect.resume(&task.order, &cx, &call.at, &reply)
+        };
+        match found.await {
+            Ok(next) => followed(next),
+            Err(fault) => match fault.class {
+                FaultClass::NotFound => Outcome::NotFound,
+                FaultClass::Failed | FaultClass::Moderated => Outcome::Failed(fault),
+                _ => Outcome::Missed(fault),
+            },
+        }
+    }
+
+    async fn cancel(&self, task: &Task, next: &Call) -> Outcome {
+        let confirmed = async {
+            let upstream = self.upstream(task)?;
+            let token = task
+                .phase
+                .attempt()
+                .map_or("", |attempt| attempt.token.as_str());
+            let cx = upstream.context(token);
+            let Some(call) = upstream.dialect.cancel(&task.order, &cx, &next.at) else {
+                return Ok(false);
+            };
+            let reply = self.call(&upstream, &call).await?;
+            Ok::<bool, Fault>((200..300).contains(&reply.status))
+        };
+        match confirmed.await {
+            Ok(true) => Outcome::Cancelled,
+            Ok(false) => Outcome::CancelDenied,
+            Err(fault) => Outcome::Missed(fault),
+        }
+    }
+
+    async fn store_files(&self, task: &Task) -> Outcome {
+        let Phase::Storing { output, .. } = &task.phase else {
+            return Outcome::NotStored;
+        };
+        let mut files = Vec::new();
+        for (index, source) in output.sources.iter().enumerate() {
+            match self.store_file(task, index, source).await {
+                Ok(file) => files.push(file),
+                Err(error) => return unstored(task, &error),
+            }
+        }
+        if let Some(text) = answer_text(output) {
+            let kept = self
+                .media
+                .keep_text(&task.id, files.len(), text, self.clock.now_ms());
+            match kept.await {
+                Ok(file) => files.push(file),
+                Err(error) => return unstored(task, &error),
+            }
+        }
+        if files.is_empty() {
+            return unstored(
+                task,
+                &MediaError::Never("the upstream made nothing".to_owned()),
+            );
+        }
+        Outcome::Stored(files)
+    }
+
+    async fn store_file(
+        &self,
+        task: &Task,
+        index: usize,
+        source: &Source,
+    ) -> Result<domain::task::StoredFile, MediaError> {
+        let limits = Limits {
+            body_bytes_max: self.media.bytes_max(),
+            ..Limits::file(FILE_MS)
+        };
+        let later = |error: &dyn std::fmt::Display| MediaError::Later(error.to_string());
+        let download = match source {
+            Source::Inline(text) => {
+                let incoming = Incoming::base64(text)?;
+                return self
+                    .media
+                    .keep(&task.id, index, incoming, self.clock.now_ms())
+                    .await;
+            }
+            Source::Link(link) => {
+                let url = Url::parse(link)
+                    .map_err(|_| MediaError::Never("the link is malformed".to_owned()))?;
+                self.net.download(&url, Trust::Outside, limits).await
+            }
+            Source::Fetch(request) => {
+                let upstream = self.upstream(task).map_err(|fault| later(&fault))?;
+                let outgoing = Outgoing::upstream(request, &upstream.base_url, upstream.secret);
+                let outgoing = outgoing.map_err(|error| later(&error))?;
+                self.net.fetch(&outgoing, limits).await
+            }
+        };
+        let download = download.map_err(|error| later(&error))?;
+        if download.status != 200 {
+            return Err(later(&format!("status {} for a file", download.status)));
+        }
+        let incoming = Incoming::Body(download.body);
+        self.media
+            .keep(&task.id, index, incoming, self.clock.now_ms())
+            .await
+    }
+}
+
+/// A chat answer is a file as well; an empty answer still is one.
+fn answer_text(output: &Output) -> Option<&str> {
+    output.answer.as_ref().map(|answer| answer.text.as_str())
+}
+
+fn unstored(task: &Task, error: &MediaError) -> Outcome {
+    tracing::warn!(task = %task.id, %error, "a result could not be stored");
+    match error {
+        MediaError::Later(_) | MediaError::Settings(_) => Outcome::NotStored,
+        MediaError::Never(_) => Outcome::Lost,
+    }
+}
+
+/// What an accepted attempt's conversation does next.
+pub(super) fn followed(next: Next) -> Outcome {
+    match next {
+        Next::Done(output) => Outcome::Finished(output),
+        Next::Wait(wait) if wait.then.kind == Kind::Reads => Outcome::Waiting(wait),
+        Next::Call(call) if call.kind == Kind::Reads => Outcome::Waiting(Wait {
+            ms: 0,
+            then: call,
+            upstream_id: None,
+            progress: None,
+        }),
+        // A second creating call would be a second purchase; no dialect may ask for one.
+        Next::Wait(_) | Next::Call(_) => Outcome::Missed(Fault::new(
+            FaultClass::Ambiguous,
+            "the conversation with the provider went wrong",
+        )),
+    }
+}
+
+pub(super) fn unreadable(error: &CallError) -> Fault {
+    let detail = match error {
+        CallError::Connect(error) => error.detail().to_owned(),
+        other => other.to_string(),
+    };
+    Fault::new(FaultClass::Ambiguous, "the provider did not answer").because(detail)
+}

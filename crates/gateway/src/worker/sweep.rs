@@ -1,0 +1,71 @@
+//! What is removed in time: result files past their retention, old idempotency keys.
+//!
+//! Invariant: every sweep is idempotent and may run on any number of nodes at once.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::media::Media;
+use crate::store::{Store, StoreError};
+
+/// How often it looks, in seconds.
+const EVERY_S: u64 = 60;
+
+/// Files removed between two looks at the clock.
+const FILES: i64 = 200;
+
+/// Removes what is past its time.
+pub struct Sweeper {
+    /// What is past its time.
+    pub store: Store,
+    /// Where the files are.
+    pub media: Media,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Sweeper {
+    /// Sweeps once a minute until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.sweep(&stop).await {
+                tracing::warn!(%error, "a sweep was cut short");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(EVERY_S)) => {}
+            }
+        }
+    }
+
+    /// Sweeps once; answers how many files were removed.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn sweep(&self, stop: &CancellationToken) -> Result<u64, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut removed = 0_u64;
+        while !stop.is_cancelled() {
+            let paths = self.store.any_expired_files(now_ms, FILES).await?;
+            let mut is_stuck = true;
+            for path in paths {
+                // The object goes first: a crash in between leaves a row that is swept again.
+                match self.media.remove(&path).await {
+                    Ok(()) => {
+                        self.store.any_forget_file(path, now_ms).await?;
+                        removed = removed.saturating_add(1);
+                        is_stuck = false;
+                    }
+                    Err(error) => tracing::warn!(%error, path, "a file could not be removed"),
+                }
+            }
+            if is_stuck {
+                break;
+            }
+        }
+        self.store.any_sweep_idempotency(now_ms).await?;
+        Ok(removed)
+    }
+}
