@@ -1,7 +1,10 @@
 //! What to do next about a task.
 
 use crate::catalogue::Recovery;
-use crate::task::{Attempt, Outcome, Phase, Rules, SENDS_MAX, STORE_PATIENCE_MS, Task};
+use crate::task::{
+    Attempt, LOOKUPS_MIN, Outcome, Phase, RESEND_WINDOW_MS, Rules, SENDS_MAX, STORE_PATIENCE_MS,
+    Task, pace,
+};
 use crate::upstream::Call;
 
 /// The next action.
@@ -31,7 +34,7 @@ pub enum Action {
 /// Names the next action. Pure; a task whose worker died gets the same answer from the next one.
 ///
 /// The caller must be the only one at work on the task: a task found in `Sending` is then one whose
-/// sender is gone.
+/// sender is gone. A task that is due never sleeps, so a claimed row is never found idle again.
 #[must_use]
 pub fn decide(task: &Task, now_ms: i64, rules: &Rules) -> Action {
     match &task.phase {
@@ -42,8 +45,13 @@ pub fn decide(task: &Task, now_ms: i64, rules: &Rules) -> Action {
         Phase::Queued { route } => Action::Start { route: *route },
         Phase::Sending { .. } => Action::Apply(Outcome::Rescued),
         Phase::Unknown { attempt, since_ms } => reconcile(task, attempt, *since_ms, now_ms, rules),
-        Phase::Running { next, .. } if task.is_cancel_asked => Action::Cancel(next.clone()),
         Phase::Running { .. } if now_ms >= task.deadline_ms => Action::Apply(Outcome::Expired),
+        // The wish is passed on at once; after a miss at the pace of misses.
+        Phase::Running { next, .. }
+            if task.is_cancel_asked && (task.misses == 0 || now_ms >= task.due_ms) =>
+        {
+            Action::Cancel(next.clone())
+        }
         Phase::Running { .. } if now_ms < task.due_ms => Action::Sleep(task.due_ms),
         Phase::Running { next, .. } => Action::Read(next.clone()),
         Phase::Storing { since_ms, .. } if now_ms >= since_ms.saturating_add(STORE_PATIENCE_MS) => {
@@ -54,27 +62,31 @@ pub fn decide(task: &Task, now_ms: i64, rules: &Rules) -> Action {
     }
 }
 
+/// Whether an unknown attempt may be sent once more: often enough is enough, a key is only remembered
+/// for so long, and after the deadline the answer would be of no use.
+pub(super) fn may_resend(task: &Task, attempt: &Attempt, now_ms: i64) -> bool {
+    let forgotten_ms = attempt.began_ms.saturating_add(RESEND_WINDOW_MS);
+    attempt.sends < SENDS_MAX && now_ms < forgotten_ms.min(task.deadline_ms)
+}
+
 /// How an attempt without a definite answer is cleared up (reliability rules by provider class).
 fn reconcile(task: &Task, attempt: &Attempt, since_ms: i64, now_ms: i64, rules: &Rules) -> Action {
-    let quiet_until_ms = since_ms.saturating_add(rules.quiet_ms);
-    // Lookups that nobody answers must not keep the task open for ever.
-    let give_up_ms = quiet_until_ms.saturating_add(rules.quiet_ms.saturating_mul(2));
+    if now_ms < task.due_ms {
+        return Action::Sleep(task.due_ms);
+    }
+    let quiet_until_ms = pace::quiet_until_ms(attempt, since_ms, rules);
+    // Lookups that nobody answers must not keep the task open for ever. The first miss was the send.
+    let give_up_ms = quiet_until_ms.saturating_add(rules.quiet_ms.max(0).saturating_mul(2));
+    let was_asked = task.misses > LOOKUPS_MIN;
     match rules.recovery {
-        Recovery::Idempotent if attempt.sends < SENDS_MAX => {
-            if now_ms < task.due_ms {
-                Action::Sleep(task.due_ms)
-            } else {
-                Action::Resend(attempt.clone())
-            }
+        Recovery::Idempotent if may_resend(task, attempt, now_ms) => {
+            Action::Resend(attempt.clone())
         }
-        Recovery::Lookup if now_ms < give_up_ms => {
-            if now_ms < task.due_ms {
-                Action::Sleep(task.due_ms)
-            } else {
-                Action::Find(attempt.clone())
-            }
-        }
-        _ if now_ms < quiet_until_ms => Action::Sleep(quiet_until_ms),
+        // Time alone proves nothing when nobody was there to ask.
+        Recovery::Lookup if now_ms < give_up_ms || !was_asked => Action::Find(attempt.clone()),
+        _ if now_ms < quiet_until_ms => Action::Apply(Outcome::Postponed {
+            until_ms: quiet_until_ms,
+        }),
         _ => Action::Apply(Outcome::Lapsed),
     }
 }

@@ -6,6 +6,8 @@
 mod advance;
 mod decide;
 mod outcome;
+mod pace;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,14 @@ pub const ATTEMPTS_MAX: u32 = 5;
 
 /// Most sends of one attempt to a provider that honours an idempotent key.
 pub const SENDS_MAX: u32 = 5;
+
+/// Most attempts a task may have for its lost reply to be answered with another: no task is submitted
+/// again on a guess more than once, so none is paid more than twice.
+pub const RESUBMIT_ATTEMPTS_MAX: u32 = 1;
+
+/// How long after the first intent a provider is trusted to remember an idempotent key, in
+/// milliseconds.
+pub const RESEND_WINDOW_MS: i64 = 43_200_000;
 
 /// Fewest lookups that must miss before "not found" is believed.
 pub const LOOKUPS_MIN: u32 = 3;

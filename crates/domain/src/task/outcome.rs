@@ -9,9 +9,10 @@ use crate::upstream::{Fault, Output, Wait};
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Intent to send, first or again; commits before the first byte.
+    /// Intent to send, first or again; commits before the first byte. How often it was sent and looked
+    /// up, and whether in vain, is counted by the rules, whatever the attempt says.
     Intended(Attempt),
-    /// Nothing could be started now; not the upstream's fault.
+    /// Nothing could be started now, or is to be; not the upstream's fault.
     Postponed {
         /// Until when, Unix milliseconds.
         until_ms: i64,
