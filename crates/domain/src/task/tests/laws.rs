@@ -193,6 +193,9 @@ fn check_step(before: &Task, after: &Task, now_ms: i64, rules: &Rules) {
         &untouched, before,
         "what was asked for, and the version, stay"
     );
+    if let Phase::Unknown { attempt, .. } = &after.phase {
+        assert!(attempt.is_dirty, "no refusal of a re-send may count");
+    }
     if let (Some(old), Some(new)) = (before.phase.attempt(), after.phase.attempt()) {
         assert_eq!((&old.id, &old.token), (&new.id, &new.token));
         assert!(old.sends <= new.sends && old.is_dirty <= new.is_dirty);
@@ -230,9 +233,7 @@ fn check_any_clock(task: &Task, rules: &Rules) {
     assert_eq!(&read, task);
 }
 
-fn keeps_the_laws(steps: &[Given], policy: OnLostReply, jitter: u32, asks_cancel: bool) {
-    let mut task = fresh();
-    task.is_cancel_asked = asks_cancel;
+fn keeps_the_laws(mut task: Task, steps: &[Given], policy: OnLostReply, jitter: u32) {
     let mut rows = Rows::default();
     let hold = Entry::Hold {
         task: task.id.clone(),
@@ -273,9 +274,12 @@ proptest! {
         resubmits in any::<bool>(),
         jitter in any::<u32>(),
         asks_cancel in any::<bool>(),
+        hold in 0_i64..2_000,
     ) {
         let policy = if resubmits { OnLostReply::Resubmit } else { OnLostReply::FailAndRelease };
-        keeps_the_laws(&steps, policy, jitter, asks_cancel);
+        // The hold is the limit even where the price says more.
+        let task = Task { is_cancel_asked: asks_cancel, hold: Credits(hold), ..fresh() };
+        keeps_the_laws(task, &steps, policy, jitter);
     }
 
     #[test]
@@ -291,6 +295,7 @@ proptest! {
             let outcome = outcome(given, &task, now_ms, &rules);
             if let Some(Ok(change)) = outcome.map(|outcome| advance(&task, outcome, now_ms, &rules)) {
                 task = change.task;
+                prop_assert_eq!(task.due_ms == i64::MAX, task.status().is_terminal());
             }
         }
     }

@@ -130,9 +130,13 @@ proptest! {
     }
 
     #[test]
-    fn a_task_ends_in_a_world_that_never_answers(choices in prop::collection::vec(any::<u8>(), 1..60)) {
+    fn a_task_ends_in_a_world_that_never_answers(
+        choices in prop::collection::vec(any::<u8>(), 1..60),
+        asks_cancel in any::<bool>(),
+    ) {
         for rules in all_rules() {
             let mut task = fresh();
+            task.is_cancel_asked = asks_cancel;
             let mut now_ms = NOW_MS;
             let mut choices = choices.iter().cycle();
             while !task.status().is_terminal() {

@@ -142,6 +142,23 @@ fn lookups_in_vain_are_no_tries() {
 }
 
 #[test]
+fn after_an_outage_the_provider_is_still_asked() {
+    let mut task = fresh();
+    task.misses = 1;
+    task.phase = Phase::Unknown {
+        attempt: attempt("a", 0, NOW_MS),
+        since_ms: NOW_MS,
+    };
+    let late_ms = NOW_MS + 100 * QUIET_MS;
+    assert!(matches!(decide(&task, late_ms, &RULES), Action::Find(_)));
+    task.misses = LOOKUPS_MIN + 1;
+    assert_eq!(
+        decide(&task, late_ms, &RULES),
+        Action::Apply(Outcome::Lapsed)
+    );
+}
+
+#[test]
 fn a_provider_without_idempotent_keys_is_never_sent_to_again() {
     let mut task = fresh();
     let first = attempt("a", 0, NOW_MS);
