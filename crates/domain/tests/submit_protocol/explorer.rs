@@ -6,7 +6,7 @@ use domain::ledger::{Book, Entry, apply};
 use domain::task::{AttemptState, Phase};
 
 use crate::machine::{Answer, Clock, Effect, Machine, Wanted, hold};
-use crate::world::{ATTEMPTS, Job, JobState, Message, Row, WORKERS, Worker, World, bit};
+use crate::world::{ATTEMPTS, Message, Row, Run, RunState, WORKERS, Worker, World, bit};
 use crate::{Config, Violation, Weakness};
 
 /// Makes the moves and notes what must not happen.
@@ -29,8 +29,8 @@ impl<'a> Explorer<'a> {
 
     /// Every world that one move leads to.
     pub(crate) fn successors(&mut self, world: World) -> Vec<World> {
-        let paid = world.jobs.iter().flatten();
-        if paid.filter(|job| job.state != JobState::Failed).count() > 1 {
+        let paid = world.runs.iter().flatten();
+        if paid.filter(|run| run.state != RunState::Failed).count() > 1 {
             self.violations.insert(Violation::DoublePaid);
         }
         for (index, worker) in world.workers.into_iter().enumerate() {
@@ -115,17 +115,17 @@ impl<'a> Explorer<'a> {
                     replied.net |= bit(message, index, attempt);
                     replied
                 };
-                let mut jobs = world.jobs.iter().flatten();
-                if self.config.knows_keys && jobs.any(|job| job.attempt == attempt) {
+                let mut runs = world.runs.iter().flatten();
+                if self.config.knows_keys && runs.any(|run| run.attempt == attempt) {
                     self.add(replied(Message::Created));
                     continue;
                 }
                 self.add(replied(Message::Rejection));
-                if let Some(free) = world.jobs.iter().position(Option::is_none) {
+                if let Some(free) = world.runs.iter().position(Option::is_none) {
                     let mut created = replied(Message::Created);
-                    created.jobs[free] = Some(Job {
+                    created.runs[free] = Some(Run {
                         attempt,
-                        state: JobState::Runs,
+                        state: RunState::Runs,
                     });
                     self.add(created);
                 }
@@ -133,20 +133,20 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Jobs end, and webhooks tell of jobs that are there.
+    /// Runs end, and webhooks tell of runs that are there.
     fn provider(&mut self, world: World) {
-        for (index, job) in world.jobs.into_iter().enumerate() {
-            let Some(job) = job else { continue };
-            if job.state == JobState::Runs {
-                for state in [JobState::Finished, JobState::Failed] {
+        for (index, run) in world.runs.into_iter().enumerate() {
+            let Some(run) = run else { continue };
+            if run.state == RunState::Runs {
+                for state in [RunState::Finished, RunState::Failed] {
                     let mut ended = world;
-                    ended.jobs[index] = Some(Job { state, ..job });
+                    ended.runs[index] = Some(Run { state, ..run });
                     self.add(ended);
                 }
             }
             let phase = &self.machine.task(world.task).phase;
             let is_unanswered = matches!(phase, Phase::Sending { .. } | Phase::Unknown { .. });
-            let is_asked_for = self.machine.attempt(world.task) == Some(job.attempt);
+            let is_asked_for = self.machine.attempt(world.task) == Some(run.attempt);
             if self.config.webhooks && is_unanswered && is_asked_for {
                 self.commit(world, Clock::AtOnce, Answer::Accepted);
             }
@@ -196,12 +196,12 @@ impl<'a> Explorer<'a> {
     /// Does what the rules want done at an instant, with every answer the world can give.
     fn act(&mut self, world: World, attempt: Option<usize>, clock: Clock) {
         let is_there = |state| {
-            let mut jobs = world.jobs.iter().flatten();
-            jobs.any(|job| Some(job.attempt) == attempt && job.state == state)
+            let mut runs = world.runs.iter().flatten();
+            runs.any(|run| Some(run.attempt) == attempt && run.state == state)
         };
-        let runs = is_there(JobState::Runs);
-        let finished = is_there(JobState::Finished);
-        let failed = is_there(JobState::Failed);
+        let at_work = is_there(RunState::Runs);
+        let finished = is_there(RunState::Finished);
+        let failed = is_there(RunState::Failed);
         match self.machine.wanted(world.task, clock) {
             Wanted::Nothing => {}
             Wanted::Apply => self.commit(world, clock, Answer::Decided),
@@ -216,7 +216,7 @@ impl<'a> Explorer<'a> {
                 self.intend(world, clock, attempt);
             }
             Wanted::Find => {
-                let answer = if runs || finished || failed {
+                let answer = if at_work || finished || failed {
                     Answer::Accepted
                 } else {
                     Answer::NotFound
@@ -225,7 +225,7 @@ impl<'a> Explorer<'a> {
                 self.commit(world, clock, Answer::Missed);
             }
             Wanted::Read if finished => self.commit(world, clock, Answer::Finished),
-            Wanted::Read if runs => self.commit(world, clock, Answer::Accepted),
+            Wanted::Read if at_work => self.commit(world, clock, Answer::Accepted),
             Wanted::Read => self.commit(world, clock, Answer::Failed),
             Wanted::Store => {
                 self.commit(world, clock, Answer::Stored);

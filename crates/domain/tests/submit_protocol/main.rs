@@ -10,7 +10,7 @@
 //! agree with those of the design's own explorer, whose numbering of the variants is kept. The numbers
 //! of states do not: here lookups and misses are counted, deadlines pass, files are stored, and a
 //! moment to send can be missed. The rules never try another attempt once work was accepted, so what
-//! follows a failed job is shorter.
+//! follows a failed run is shorter.
 //!
 //! Limits, besides the size of the world: time is only "at once", "quiet" or "past the deadline".
 
@@ -29,7 +29,7 @@ use world::World;
 /// What must never happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Violation {
-    /// Two jobs were run for one task.
+    /// Two runs were paid for one task.
     DoublePaid,
     /// The ledger refuses the close.
     HoldWrong,
@@ -39,12 +39,12 @@ pub(crate) enum Violation {
     AttemptsWrong,
 }
 
-/// How the world of a run differs.
+/// How the world of an exploration differs.
 #[derive(Clone, Copy)]
 pub(crate) struct Config {
     recovery: Recovery,
     on_lost_reply: OnLostReply,
-    /// Whether the provider makes no second job of a key that it knows.
+    /// Whether the provider makes no second run of a key that it knows.
     knows_keys: bool,
     webhooks: bool,
     weakness: Option<Weakness>,
@@ -65,7 +65,7 @@ pub(crate) enum Weakness {
     StaleRescue,
 }
 
-/// What a run found.
+/// What an exploration found.
 struct Found {
     states: usize,
     violations: BTreeSet<Violation>,

@@ -16,7 +16,7 @@ pub(crate) struct World {
     pub(crate) workers: [Worker; WORKERS],
     /// Set of messages, by [`bit`].
     pub(crate) net: u16,
-    pub(crate) jobs: [Option<Job>; 3],
+    pub(crate) runs: [Option<Run>; 3],
 }
 
 /// The row of an attempt.
@@ -43,15 +43,15 @@ pub(crate) enum Worker {
     },
 }
 
-/// Paid work at the provider; ordered so that the same jobs make the same world.
+/// Paid work at the provider; ordered so that the same runs make the same world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Job {
+pub(crate) struct Run {
     pub(crate) attempt: usize,
-    pub(crate) state: JobState,
+    pub(crate) state: RunState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum JobState {
+pub(crate) enum RunState {
     Runs,
     Finished,
     Failed,
@@ -75,7 +75,7 @@ impl World {
             rows: [Row::Absent; ATTEMPTS],
             workers: [Worker::Idle; WORKERS],
             net: 0,
-            jobs: [None; 3],
+            runs: [None; 3],
         }
     }
 
@@ -100,7 +100,7 @@ impl World {
             self.workers.sort_unstable();
         }
         // Free places last.
-        self.jobs.sort_unstable_by_key(|job| (job.is_none(), *job));
+        self.runs.sort_unstable_by_key(|run| (run.is_none(), *run));
         self
     }
 }
