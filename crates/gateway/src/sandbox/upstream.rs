@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 
 use domain::order::{Modality, Order, ScriptedOutcome};
 use domain::upstream::{Method, Reply, Request};
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -14,6 +15,7 @@ use tokio::task::spawn_blocking;
 use super::chat;
 use super::render::{self, File, RenderError};
 use super::work::{Standing, Work};
+use crate::net::LocalUpstream;
 
 /// What a broken proxy says in the place of a provider.
 const GARBAGE: &str = "<!doctype html><html><head><title>Welcome</title></head><body>\
@@ -45,6 +47,17 @@ struct Creation {
 #[derive(Deserialize)]
 struct Asked {
     order: Order,
+}
+
+impl LocalUpstream for Upstream {
+    fn answer<'a>(&'a self, request: &'a Request, now_ms: i64) -> BoxFuture<'a, Option<Reply>> {
+        Box::pin(async move {
+            match Self::answer(self, request, now_ms).await {
+                Answered::Reply(reply) => Some(reply),
+                Answered::Silence => None,
+            }
+        })
+    }
 }
 
 impl Default for Upstream {

@@ -5,7 +5,7 @@
 
 use domain::ids::AttemptId;
 use domain::signing::derive;
-use domain::task::{Attempt, Outcome, Phase};
+use domain::task::{Attempt, Outcome};
 use domain::upstream::{Call, Fault, FaultClass, Kind, Next};
 
 use super::Worker;
@@ -96,7 +96,6 @@ impl Worker {
         };
         let cx = upstream.context(&attempt.token);
         let next = upstream.dialect.resume(&task.order, &cx, &call.at, &reply);
-        debug_assert!(matches!(claim.task.phase, Phase::Sending { .. }));
         Some(created(next))
     }
 
