@@ -205,7 +205,9 @@ impl Worker {
         if has_room && let Ok(Some(due_ms)) = self.store.any_next_due_ms(now_ms).await {
             until_ms = until_ms.min(due_ms);
         }
-        self.wake_ms.store(until_ms, Ordering::Release);
+        // Without room the end of any step is worth a look.
+        let wake_ms = if has_room { until_ms } else { i64::MAX };
+        self.wake_ms.store(wake_ms, Ordering::Release);
         let ms = until_ms.saturating_sub(now_ms).max(1);
         let pause = Duration::from_millis(u64::try_from(ms).unwrap_or(1));
         tokio::select! {
