@@ -1,7 +1,9 @@
 //! The gateway: everything that touches the world.
 
+pub mod client_ip;
 pub mod clock;
 pub mod config;
+pub mod edge;
 pub mod entropy;
 pub mod media;
 pub mod net;

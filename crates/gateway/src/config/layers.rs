@@ -69,7 +69,7 @@ impl Kind {
     }
 
     /// A value of a file, if it is of this kind.
-    fn from_toml(self, value: &DeValue<'_>) -> Option<Value> {
+    fn read_toml(self, value: &DeValue<'_>) -> Option<Value> {
         match (self, value) {
             (Self::Text, DeValue::String(text)) => Some(Value::Text(text.to_string())),
             (Self::Int, DeValue::Integer(int)) => i64::from_str_radix(int.as_str(), int.radix())
@@ -92,7 +92,7 @@ impl Kind {
     }
 
     /// A value of a variable, if it is of this kind.
-    fn from_variable(self, text: &str) -> Option<Value> {
+    fn read_variable(self, text: &str) -> Option<Value> {
         let text = text.trim();
         match self {
             Self::Text => Some(Value::Text(text.to_owned())),
@@ -129,7 +129,7 @@ impl Layers {
         };
         layers.each_in("default", DEFAULTS, |layers, key, value, at| {
             let kind = Kind::of(value);
-            match kind.and_then(|kind| kind.from_toml(value)) {
+            match kind.and_then(|kind| kind.read_toml(value)) {
                 Some(value) => layers.set(key, value, at),
                 None => layers.note(at, "has no value that a setting can have"),
             }
@@ -143,7 +143,7 @@ impl Layers {
             let Some(kind) = layers.kind(&key) else {
                 return layers.unknown(at, &key);
             };
-            match kind.from_toml(value) {
+            match kind.read_toml(value) {
                 Some(value) => layers.set(key, value, at),
                 None => layers.note(at, format!("`{key}` must be {}", kind.wanted())),
             }
@@ -168,7 +168,7 @@ impl Layers {
         let Some(kind) = self.kind(&key) else {
             return self.unknown(name.to_owned(), &key);
         };
-        match kind.from_variable(text) {
+        match kind.read_variable(text) {
             Some(value) => self.set(key, value, name.to_owned()),
             None => self.note(name.to_owned(), format!("must be {}", kind.wanted())),
         }

@@ -308,7 +308,7 @@ fn database_url(text: &str) -> Result<String, &'static str> {
         text.strip_prefix(*start)
             .is_some_and(|rest| !rest.is_empty())
     };
-    if !starts.iter().any(|start| is_known(&start)) {
+    if !starts.iter().any(is_known) {
         return Err("must be sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME");
     }
     Ok(text.to_owned())
@@ -320,7 +320,7 @@ fn media_url(text: &str) -> Result<String, &'static str> {
         text.strip_prefix(*start)
             .is_some_and(|rest| !rest.is_empty())
     };
-    if !starts.iter().any(|start| is_known(&start)) {
+    if !starts.iter().any(is_known) {
         return Err("must be file://FOLDER or s3://BUCKET/PREFIX");
     }
     Ok(text.trim_end_matches('/').to_owned())
