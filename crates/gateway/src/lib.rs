@@ -1,5 +1,6 @@
 //! The gateway: everything that touches the world.
 
+pub mod api;
 pub mod client_ip;
 pub mod clock;
 pub mod config;

@@ -1,0 +1,199 @@
+//! From a submit body to an offer: what would run, over which routes, at which price.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use domain::catalogue::{Abilities, Model, Route};
+use domain::credits::Credits;
+use domain::ids::TaskId;
+use domain::order::{Order, Scenario, Submission};
+use domain::price::Price;
+use domain::task::{Phase, Task};
+use serde_json::Value;
+
+use super::Api;
+use super::error::{ApiError, Kind};
+use crate::entropy::Entropy;
+use crate::store::keys::Principal;
+
+/// What would run, how, and for how much.
+pub(super) struct Offer {
+    pub(super) model: Arc<Model>,
+    pub(super) submission: Submission,
+    routes: Vec<Route>,
+    pub(super) price: Price,
+    pub(super) hold: Credits,
+}
+
+/// The model of an id, if this key may run it and the operator lets it run.
+fn model<'a>(api: &'a Api, caller: &Principal, id: &str) -> Result<&'a Arc<Model>, ApiError> {
+    let found = api.catalogue.model(id);
+    let found = found.filter(|model| caller.grant.may_run(&model.id));
+    let model = found.ok_or_else(|| ApiError::not_found("model"))?;
+    if model.disabled {
+        let message = format!("The model {} is switched off.", model.id);
+        return Err(ApiError::disabled(message));
+    }
+    Ok(model)
+}
+
+/// Judges a submit body.
+pub(super) fn offer(
+    api: &Api,
+    caller: &Principal,
+    model_id: &str,
+    body: &Value,
+    scenario: Option<Scenario>,
+) -> Result<Offer, ApiError> {
+    let model = model(api, caller, model_id)?;
+    let submission = model.submission(body, scenario)?;
+    if let Some(url) = &submission.callback_url {
+        (api.may_call)(url)
+            .map_err(|message| ApiError::new(Kind::Validation, message).about("callback_url"))?;
+    }
+    let routes = if caller.grant.sandbox || scenario.is_some() {
+        vec![Route::sandbox(&model.id)]
+    } else {
+        let routes = api.catalogue.routes(model, |one| (api.is_usable)(one));
+        in_turn(routes, &api.entropy)
+    };
+    let routes = honouring(api, routes, &submission.order)?;
+    let price = if caller.grant.sandbox {
+        Price::per_run(Credits::ZERO)
+    } else {
+        model.price.frozen(&submission.order)
+    };
+    Ok(Offer {
+        model: Arc::clone(model),
+        hold: price.hold(&submission.order),
+        submission,
+        routes,
+        price,
+    })
+}
+
+impl Offer {
+    /// The task that the offer becomes.
+    pub(super) fn task(self, caller: &Principal, id: TaskId, now_ms: i64) -> Task {
+        Task {
+            id,
+            account: caller.account.clone(),
+            key: caller.key.clone(),
+            order: self.submission.order,
+            price: self.price,
+            hold: self.hold,
+            routes: self.routes,
+            callback_url: self.submission.callback_url,
+            metadata: self.submission.metadata,
+            phase: Phase::Queued { route: 0 },
+            attempts: 0,
+            misses: 0,
+            progress: None,
+            is_cancel_asked: false,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            started_ms: None,
+            finished_ms: None,
+            deadline_ms: now_ms.saturating_add(self.model.deadline_ms),
+            due_ms: now_ms,
+            version: 1,
+        }
+    }
+}
+
+/// Refuses while the operator takes no submits.
+pub(super) fn check_open(api: &Api) -> Result<(), ApiError> {
+    if api.is_maintenance.load(Ordering::Relaxed) {
+        let message = "Submits are switched off for maintenance; reads still work.";
+        return Err(ApiError::new(Kind::Maintenance, message));
+    }
+    Ok(())
+}
+
+/// The routes that honour all that must not be dropped.
+fn honouring(api: &Api, mut routes: Vec<Route>, order: &Order) -> Result<Vec<Route>, ApiError> {
+    let asked = order.asked();
+    if asked == Abilities::NONE {
+        return Ok(routes);
+    }
+    let honoured = |route: &Route| {
+        let provider = api.catalogue.provider(&route.provider);
+        let own = provider.map_or(Abilities::NONE, |provider| provider.honours);
+        own.or(api.settings.abilities)
+    };
+    let lacks = |name: &&str| {
+        let can = |route: &Route| honoured(route).has(name) == Some(true);
+        asked.has(name) == Some(true) && !routes.iter().any(can)
+    };
+    let unable = Abilities::NAMES.into_iter().find(lacks);
+    let first = Abilities::NAMES
+        .into_iter()
+        .find(|name| asked.has(name) == Some(true));
+    routes.retain(|route| honoured(route).cover(asked));
+    if !routes.is_empty() {
+        return Ok(routes);
+    }
+    let name = unable.or(first).unwrap_or_default();
+    let path = format!("{}.{name}", order.modality.group());
+    Err(ApiError::invalid(
+        path,
+        "cannot be honoured by any provider of this model at the moment, nor by the gateway",
+    ))
+}
+
+/// Routes of the same rank in an order drawn by their weights.
+fn in_turn(mut routes: Vec<Route>, entropy: &Entropy) -> Vec<Route> {
+    let mut start = 0;
+    while start < routes.len() {
+        let rank = routes[start].rank;
+        let same = |route: &&Route| route.rank == rank;
+        let length = routes[start..].iter().take_while(same).count();
+        draw(&mut routes[start..start + length], entropy);
+        start += length;
+    }
+    routes
+}
+
+fn draw(routes: &mut [Route], entropy: &Entropy) {
+    for first in 0..routes.len().saturating_sub(1) {
+        let left = &mut routes[first..];
+        let sum = left
+            .iter()
+            .fold(0_u32, |sum, route| sum.saturating_add(route.weight));
+        let mut rest = entropy.below(sum);
+        let drawn = left.iter().position(|route| {
+            let is_it = rest < route.weight;
+            rest = rest.saturating_sub(route.weight);
+            is_it
+        });
+        left.swap(0, drawn.unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(provider: &str, rank: u32, weight: u32) -> Route {
+        Route {
+            provider: provider.to_owned(),
+            model: "m".to_owned(),
+            weight,
+            rank,
+        }
+    }
+
+    #[test]
+    fn weights_share_a_rank_and_never_leave_it() {
+        let entropy = Entropy::seeded(7);
+        let routes = vec![route("a", 0, 1), route("b", 0, 3), route("c", 1, 100)];
+        let mut firsts = 0;
+        for _ in 0..1_000 {
+            let drawn = in_turn(routes.clone(), &entropy);
+            assert_eq!(drawn.len(), 3);
+            assert_eq!(drawn[2].provider, "c");
+            firsts += u32::from(drawn[0].provider == "b");
+        }
+        assert!((700..800).contains(&firsts), "{firsts}");
+    }
+}

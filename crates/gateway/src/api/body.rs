@@ -1,0 +1,211 @@
+//! Request bodies: JSON, read strictly.
+//!
+//! Invariant: what is read means one thing. Two values for one name, nesting beyond a limit, and
+//! everything JSON does not know are refused, never repaired.
+
+use std::fmt;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::error::{ApiError, Kind};
+
+/// Largest body, in bytes.
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Deepest nesting of a body.
+const DEPTH_MAX: u8 = 64;
+
+/// A body that is a JSON object.
+pub(super) struct Fields(pub(super) Value);
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        check_type(request.headers())?;
+        let bytes = read(request).await?;
+        Ok(Self(object(&bytes)?))
+    }
+}
+
+/// A content type, if given, must be one of JSON.
+fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(given) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = given.to_str().unwrap_or("").split(';').next().unwrap_or("");
+    let essence = essence.trim().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if is_json {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        "The body must be JSON: Content-Type must be application/json.",
+    ))
+}
+
+async fn read(request: Request) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        let message = format!("The body must have at most {BODY_BYTES_MAX} bytes.");
+        ApiError::new(Kind::TooLarge, message)
+    };
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    match body.collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(ApiError::bad_request("The body ended before its length.")),
+    }
+}
+
+fn object(bytes: &[u8]) -> Result<Value, ApiError> {
+    let value = parse(bytes).map_err(|error| {
+        let what = if error.is_data() {
+            "The body"
+        } else {
+            "The body is not JSON:"
+        };
+        ApiError::bad_request(format!("{what} {error}."))
+    })?;
+    if value.is_object() {
+        return Ok(value);
+    }
+    Err(ApiError::bad_request("The body must be a JSON object."))
+}
+
+/// Reads JSON in which every name comes once.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { depth: 0 }.deserialize(&mut text)?;
+    text.end()?;
+    Ok(value)
+}
+
+#[derive(Clone, Copy)]
+struct Strict {
+    depth: u8,
+}
+
+impl Strict {
+    fn deeper<E: de::Error>(self) -> Result<Self, E> {
+        if self.depth == DEPTH_MAX {
+            return Err(E::custom(format!("is nested deeper than {DEPTH_MAX}")));
+        }
+        Ok(Self {
+            depth: self.depth + 1,
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, text: D) -> Result<Value, D::Error> {
+        text.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        let number = Number::from_f64(value);
+        let number = number.ok_or_else(|| E::custom("holds a number that is out of range"));
+        number.map(Value::Number)
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let deeper = self.deeper()?;
+        let mut values = Vec::new();
+        while let Some(value) = items.next_element_seed(deeper)? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let deeper = self.deeper()?;
+        let mut map = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            if map.contains_key(&name) {
+                let shown: String = name.chars().take(64).collect();
+                return Err(de::Error::custom(format!("names {shown:?} twice")));
+            }
+            let value = fields.next_value_seed(deeper)?;
+            map.insert(name, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_what_serde_json_reads() {
+        let text =
+            r#"{"a":[1,-2,0.5,1e3,18446744073709551615],"b":{"c":null,"d":true},"e":"\u00e9\n"}"#;
+        let plain: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(parse(text.as_bytes()).unwrap(), plain);
+        assert_eq!(parse(b"{}").unwrap(), json!({}));
+    }
+
+    #[test]
+    fn a_name_comes_once_at_every_depth() {
+        for text in [r#"{"a":1,"a":1}"#, r#"{"x":[{"a":1,"\u0061":2}]}"#] {
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert!(error.is_data(), "{error}");
+            assert!(error.to_string().contains("\"a\" twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn nesting_ends_at_its_limit() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(64).as_bytes()).is_ok());
+        assert!(parse(nested(65).as_bytes()).is_err());
+        assert!(parse("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! The public HTTP API.
+//!
+//! Invariant: it knows the store and the rules, never the worker or the network. What it needs of
+//! those is a function in [`Api`].
+
+mod admission;
+mod body;
+mod caller;
+pub mod counters;
+mod error;
+mod front;
+mod prefer;
+mod query;
+mod submit;
+mod tag;
+mod task;
+mod wait;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::routing::{MethodRouter, any, get, post};
+use domain::catalogue::{Abilities, Catalogue, Provider};
+use domain::ids::AccountId;
+use futures_util::future::BoxFuture;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::store::Store;
+pub use caller::ClientIp;
+use counters::{Counters, Endpoint};
+pub use error::{ApiError, ErrorBody, Kind};
+use front::FrontLayer;
+
+/// Everything the API needs.
+pub struct Api {
+    /// The store.
+    pub store: Store,
+    /// Models and providers.
+    pub catalogue: Arc<Catalogue>,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// What the operator chose.
+    pub settings: ApiSettings,
+    /// Whether a provider can be routed to: its secret is there.
+    pub is_usable: Arc<dyn Fn(&Provider) -> bool + Send + Sync>,
+    /// Whether a callback URL may be called; if not, why, safe to show.
+    pub may_call: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    /// Sends a test callback.
+    pub send_test: Arc<dyn Fn(TestCallback) -> BoxFuture<'static, TestResult> + Send + Sync>,
+    /// The text of the metrics page.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Set when the process is about to end: whoever waits is answered early.
+    pub is_draining: Arc<AtomicBool>,
+    /// Set while the operator takes no submits; reads still work.
+    pub is_maintenance: Arc<AtomicBool>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+}
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Where clients reach the gateway, without a slash at the end.
+    pub public_url: String,
+    /// What the gateway itself can do of what a provider cannot.
+    pub abilities: Abilities,
+}
+
+/// A wish to see a callback arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestCallback {
+    /// Whose secret signs it.
+    pub account: AccountId,
+    /// Where it goes; judged already.
+    pub url: String,
+}
+
+/// What came of a test callback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestResult {
+    /// Status of the reply, if there was one.
+    pub status: Option<u16>,
+    /// How long it took, in milliseconds.
+    pub took_ms: i64,
+    /// The start of the reply, or why there is none; safe to show.
+    pub note: String,
+}
+
+impl Api {
+    fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+}
+
+/// The whole API as a router.
+pub fn router(api: Arc<Api>) -> Router {
+    let front = FrontLayer::new(&api.entropy, Arc::clone(&api.counters));
+    let routes = Routes {
+        router: Router::new(),
+        front: front.clone(),
+    };
+    runs(routes)
+        .router
+        .with_state(api)
+        .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
+}
+
+fn runs(routes: Routes) -> Routes {
+    routes
+        .at(
+            "/api/v1/run/{model_id}",
+            Endpoint::Submit,
+            post(submit::submit),
+        )
+        .at(
+            "/api/v1/run/{model_id}/estimate",
+            Endpoint::Estimate,
+            post(submit::estimate),
+        )
+        .at(
+            "/api/v1/run/tasks/{task_id}",
+            Endpoint::Task,
+            get(task::read),
+        )
+}
+
+/// A router whose every endpoint has its front.
+struct Routes {
+    router: Router<Arc<Api>>,
+    front: FrontLayer,
+}
+
+impl Routes {
+    fn at(mut self, path: &str, endpoint: Endpoint, methods: MethodRouter<Arc<Api>>) -> Self {
+        let methods = methods.layer(self.front.at(endpoint));
+        self.router = self.router.route(path, methods);
+        self
+    }
+}
+
+async fn unknown() -> ApiError {
+    ApiError::not_found("endpoint")
+}
+
+/// The one variable of a path. What cannot be read names nothing.
+struct Id(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id))
+            .map_err(|_| ApiError::not_found("thing"))
+    }
+}
+
+/// A JSON reply from a text that is JSON already.
+fn json_text(text: String) -> axum::response::Response {
+    use axum::http::{HeaderValue, header::CONTENT_TYPE};
+    let mut response = axum::response::Response::new(axum::body::Body::from(text));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
