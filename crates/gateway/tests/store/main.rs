@@ -1,0 +1,21 @@
+//! The store's behaviour, each on SQLite and on PostgreSQL.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+//mod accounts;
+//mod cancel;
+//mod claims;
+//mod commits;
+//mod faults;
+//mod files;
+mod fixture;
+//mod group_commit;
+//mod keys;
+//mod ledger;
+//mod migrations;
+//mod notices;
+//mod oracle;
+//mod reads;
+mod statements;
+//mod submit;

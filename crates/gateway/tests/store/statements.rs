@@ -1,0 +1,71 @@
+//! The one text: every statement of the store is understood by both databases.
+
+use std::path::Path;
+
+use crate::support::stores;
+
+/// Fewer than the store has; far fewer means that they are not found any more.
+const STATEMENTS_MIN: usize = 55;
+
+/// What only PostgreSQL is asked.
+const POSTGRES_ONLY: [&str; 2] = ["pg_", "= ANY("];
+
+#[tokio::test]
+async fn both_databases_understand_every_statement() {
+    let statements = statements();
+    assert!(
+        statements.len() >= STATEMENTS_MIN,
+        "only {} statements found",
+        statements.len()
+    );
+    for db in stores().await {
+        for statement in &statements {
+            let is_for_postgres = POSTGRES_ONLY.iter().any(|word| statement.contains(word));
+            if is_for_postgres && !db.store.is_shared() {
+                continue;
+            }
+            let done = db.store.any_prepare(statement).await;
+            assert_eq!(done, Ok(()), "{}: {statement}", db.name);
+        }
+    }
+}
+
+/// Every constant of the store that holds a statement.
+fn statements() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    collect(&folder, &mut found);
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<&'static str>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let source = std::fs::read_to_string(&path).unwrap();
+            found.extend(constants(&source));
+        }
+    }
+}
+
+fn constants(source: &str) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for (at, _) in source.match_indices(": &str =") {
+        let Some(text) = source[at + ": &str =".len()..]
+            .trim_start()
+            .strip_prefix('"')
+        else {
+            continue;
+        };
+        let end = text.find('"').expect("a constant ends");
+        let text = &text[..end];
+        let verbs = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
+        if verbs.iter().any(|verb| text.starts_with(verb)) {
+            assert!(!text.contains('\\'), "an escape is not read here: {text}");
+            found.push(&*Box::leak(text.to_owned().into_boxed_str()));
+        }
+    }
+    found
+}
