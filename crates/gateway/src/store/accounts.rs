@@ -277,6 +277,10 @@ impl Operation for Granting {
     fn mark(&self) -> Option<&str> {
         Some(&self.entry)
     }
+
+    fn account(&self) -> Option<&str> {
+        Some(self.account.as_str())
+    }
 }
 
 struct Rotate {
@@ -313,6 +317,10 @@ impl Operation for Rotate {
     }
 
     fn mark(&self) -> Option<&str> {
+        Some(self.account.as_str())
+    }
+
+    fn account(&self) -> Option<&str> {
         Some(self.account.as_str())
     }
 }

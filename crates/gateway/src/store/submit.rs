@@ -89,18 +89,18 @@ const REMEMBER: &str = "INSERT INTO idempotency (account, key, fingerprint, repl
 
 const HOLD: &str = "UPDATE accounts SET held = held + $1 WHERE id = $2 AND posted - held >= $1";
 
-const UNHOLD: &str = "UPDATE accounts SET held = held - $1 WHERE id = $2";
-
 const ENTRY: &str = "INSERT INTO entries (id, account, kind, task, amount, created_ms)
     VALUES ($1, $2, 'hold', $3, $4, $5)";
 
 // Accounts take turns: a task stands behind the account's other queued ones, and the first one of an
-// account stands beside the head of the queue.
+// account stands beside the head of the queue: of what is due, as one that was put off long ago would
+// let a newcomer pass all who came since.
 const TASK: &str = "INSERT INTO tasks (id, account, model, phase, status, lane, turn, due_ms,
         lease_owner, lease_until_ms, epoch, version, is_cancel_asked, created_ms, updated_ms, body)
     VALUES ($1, $2, $3, 'queued', 'waiting', 1,
         COALESCE(
             (SELECT MAX(turn) + 1 FROM tasks WHERE lane = 1 AND account = $2),
+            (SELECT MIN(turn) FROM tasks WHERE lane = 1 AND due_ms <= $4),
             (SELECT MIN(turn) FROM tasks WHERE lane = 1),
             0),
         $4, '', 0, 0, 1, 0, $4, $4, $5)";
@@ -157,11 +157,9 @@ impl Operation for Submit {
         if db.execute(HOLD, values![self.hold, account]).await? == 0 {
             return Ok(Admission::Insufficient);
         }
-        // A twin on another node may have been committed since we looked.
+        // The lock on the account keeps twins on other nodes away; one that got past it has to wait.
         if !self.remember(db).await? {
-            db.execute(UNHOLD, values![self.hold, account]).await?;
-            let first = self.first(db).await?;
-            return first.ok_or_else(|| DbError::Conflict("a twin was just removed".to_owned()));
+            return Err(DbError::Conflict("a twin was just recorded".to_owned()));
         }
         let entry = values![&self.hold_id, account, id, self.hold, self.now_ms];
         db.execute(ENTRY, entry).await?;
@@ -174,8 +172,19 @@ impl Operation for Submit {
         self.mark.as_deref()
     }
 
-    async fn recall(&self, db: Session<'_>) -> Result<Option<Admission>, DbError> {
+    fn account(&self) -> Option<&str> {
+        Some(self.account.as_str())
+    }
+
+    async fn is_recorded(
+        &self,
+        answer: &Admission,
+        db: Session<'_>,
+    ) -> Result<Option<bool>, DbError> {
+        if *answer != Admission::Accepted {
+            return Ok(None);
+        }
         let found = db.row(IS_THERE, values![self.id.as_str()]).await?;
-        Ok(found.map(|_| Admission::Accepted))
+        Ok(Some(found.is_some()))
     }
 }

@@ -3,6 +3,8 @@
 //! Invariant: [`Store::commit`] is the only writer of a task after its submit, and writes only for
 //! whoever holds the lease on the version it read.
 
+use std::cmp::Ordering;
+
 use domain::ids::{AccountId, NoticeId, TaskId};
 use domain::task::{AttemptChange, Change, Phase, Task};
 
@@ -43,20 +45,22 @@ pub enum Committed {
     Lost,
 }
 
-const CLAIM_MOVING: &str =
-    "UPDATE tasks SET lease_owner = $1, lease_until_ms = $2, epoch = epoch + 1
-    WHERE id IN (
-        SELECT id FROM tasks WHERE lane = 2 AND due_ms <= $3 AND lease_until_ms <= $3
-        ORDER BY due_ms LIMIT $4 /* skip locked */)
-    AND lane = 2 AND due_ms <= $3 AND lease_until_ms <= $3
+// A statement that PostgreSQL may plan as a nested loop would run a subquery in IN once for each row,
+// each time passing over what it claimed before, and so claim more than its limit; a CTE runs once.
+const CLAIM_MOVING: &str = "WITH due AS (
+        SELECT id FROM tasks WHERE lane = 2 AND due_ms <= $1 AND lease_until_ms <= $1
+        ORDER BY due_ms LIMIT $2 /* skip locked */)
+    UPDATE tasks SET lease_owner = $3, lease_until_ms = $4, epoch = epoch + 1
+    WHERE id IN (SELECT id FROM due)
+    AND lane = 2 AND due_ms <= $1 AND lease_until_ms <= $1
     RETURNING body, version, is_cancel_asked, epoch";
 
-const CLAIM_QUEUED: &str =
-    "UPDATE tasks SET lease_owner = $1, lease_until_ms = $2, epoch = epoch + 1
-    WHERE id IN (
-        SELECT id FROM tasks WHERE lane = 1 AND due_ms <= $3 AND lease_until_ms <= $3
-        ORDER BY turn, due_ms LIMIT $4 /* skip locked */)
-    AND lane = 1 AND due_ms <= $3 AND lease_until_ms <= $3
+const CLAIM_QUEUED: &str = "WITH due AS (
+        SELECT id FROM tasks WHERE lane = 1 AND due_ms <= $1 AND lease_until_ms <= $1
+        ORDER BY turn, due_ms LIMIT $2 /* skip locked */)
+    UPDATE tasks SET lease_owner = $3, lease_until_ms = $4, epoch = epoch + 1
+    WHERE id IN (SELECT id FROM due)
+    AND lane = 1 AND due_ms <= $1 AND lease_until_ms <= $1
     RETURNING body, version, is_cancel_asked, epoch";
 
 const RENEW: &str = "UPDATE tasks SET lease_until_ms = $1
@@ -202,7 +206,7 @@ impl Operation for Claiming {
                 true => self.limit - self.limit / 4,
                 false => self.limit - taken,
             };
-            let values = values![&self.owner, until_ms, self.now_ms, limit];
+            let values = values![self.now_ms, limit, &self.owner, until_ms];
             for row in db.rows(sql, values).await? {
                 claims.push(Claim {
                     owner: self.owner.clone(),
@@ -212,6 +216,27 @@ impl Operation for Claiming {
             }
         }
         Ok(claims)
+    }
+
+    async fn is_recorded(
+        &self,
+        answer: &Vec<Claim>,
+        db: Session<'_>,
+    ) -> Result<Option<bool>, DbError> {
+        let Some(first) = answer.first() else {
+            return Ok(None);
+        };
+        let row = db.row(VERSION, values![first.task.id.as_str()]).await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let (epoch, owner) = (row.int(1)?, row.text(2)?);
+        // Another's claim since then hides whose the one before was.
+        Ok(match epoch.cmp(&first.epoch) {
+            Ordering::Less => Some(false),
+            Ordering::Equal => Some(owner == self.owner),
+            Ordering::Greater => None,
+        })
     }
 }
 
@@ -252,11 +277,13 @@ struct Commit {
 }
 
 // A client's wish to cancel that came in meanwhile makes the task due at once where it can be heeded.
+// The casts tell PostgreSQL the parameters' type, which it would guess otherwise.
 const TASK: &str = "UPDATE tasks SET phase = $1, status = $2, lane = $3,
-        due_ms = CASE WHEN is_cancel_asked = 1 AND $4 = 1 THEN $5 ELSE $6 END,
-        lease_owner = CASE WHEN $7 = 1 THEN lease_owner ELSE '' END,
-        lease_until_ms = CASE WHEN $7 = 1 THEN lease_until_ms ELSE 0 END,
-        is_cancel_asked = CASE WHEN $8 = 1 THEN 0 ELSE is_cancel_asked END,
+        due_ms = CASE WHEN is_cancel_asked = 1 AND CAST($4 AS BIGINT) = 1
+            THEN CAST($5 AS BIGINT) ELSE CAST($6 AS BIGINT) END,
+        lease_owner = CASE WHEN CAST($7 AS BIGINT) = 1 THEN lease_owner ELSE '' END,
+        lease_until_ms = CASE WHEN CAST($7 AS BIGINT) = 1 THEN lease_until_ms ELSE 0 END,
+        is_cancel_asked = CASE WHEN CAST($8 AS BIGINT) = 1 THEN 0 ELSE is_cancel_asked END,
         version = version + 1, updated_ms = $5, body = $9
     WHERE id = $10 AND version = $11 AND lease_owner = $12 AND epoch = $13";
 
@@ -283,7 +310,7 @@ const FILE: &str =
         expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (path) DO NOTHING";
 
-const VERSION: &str = "SELECT version, epoch FROM tasks WHERE id = $1";
+const VERSION: &str = "SELECT version, epoch, lease_owner FROM tasks WHERE id = $1";
 
 impl Commit {
     fn task(&self) -> &Task {
@@ -422,12 +449,22 @@ impl Operation for Commit {
         Ok(Committed::Yes)
     }
 
-    async fn recall(&self, db: Session<'_>) -> Result<Option<Committed>, DbError> {
-        let Some(row) = db.row(VERSION, values![self.task().id.as_str()]).await? else {
+    fn account(&self) -> Option<&str> {
+        self.change.close.map(|_| self.task().account.as_str())
+    }
+
+    async fn is_recorded(
+        &self,
+        answer: &Committed,
+        db: Session<'_>,
+    ) -> Result<Option<bool>, DbError> {
+        let row = db.row(VERSION, values![self.task().id.as_str()]).await?;
+        let Some(row) = row.filter(|_| *answer == Committed::Yes) else {
             return Ok(None);
         };
-        let is_ours = row.int(0)? == self.version.saturating_add(1) && row.int(1)? == self.epoch;
-        Ok(is_ours.then_some(Committed::Yes))
+        let (version, epoch) = (row.int(0)?, row.int(1)?);
+        // Another's claim since then hides who changed it.
+        Ok((epoch == self.epoch).then_some(version > self.version))
     }
 }
 

@@ -135,10 +135,15 @@ fn start() -> Cluster {
 
 /// Where `postgres` and `initdb` are.
 fn programs() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
     let mut versions: Vec<_> = versions.flatten().map(|entry| entry.path()).collect();
     versions.sort();
-    let installed = versions.into_iter().rev().map(|version| version.join("bin"));
+    let installed = versions
+        .into_iter()
+        .rev()
+        .map(|version| version.join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path: Vec<_> = std::env::split_paths(&path).collect();
     let has_both = |folder: &PathBuf| {
@@ -169,13 +174,19 @@ fn as_user(user: Option<&str>, program: &Path) -> Command {
         return Command::new(program);
     };
     let mut command = Command::new("setpriv");
-    command.args([format!("--reuid={user}"), format!("--regid={}", group(user))]);
+    command.args([
+        format!("--reuid={user}"),
+        format!("--regid={}", group(user)),
+    ]);
     command.arg("--clear-groups").arg(program);
     command
 }
 
 fn group(user: &str) -> String {
-    let answer = Command::new("id").args(["-g", user]).output().expect("`id`");
+    let answer = Command::new("id")
+        .args(["-g", user])
+        .output()
+        .expect("`id`");
     String::from_utf8_lossy(&answer.stdout).trim().to_owned()
 }
 

@@ -182,7 +182,16 @@ impl Session<'_> {
     pub async fn begin(self) -> Result<(), DbError> {
         match self {
             Self::Sqlite(session) => session.script("BEGIN IMMEDIATE"),
-            Self::Postgres(session) => session.script("BEGIN").await,
+            Self::Postgres(session) => session.begin().await,
+        }
+    }
+
+    /// Locks the rows of accounts, in the order of their ids, which must be sorted. SQLite has one
+    /// writer and needs no locks.
+    pub async fn lock_accounts(self, ids: &[String]) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.lock_accounts(ids).await,
         }
     }
 

@@ -12,6 +12,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, NoTls, Statement};
 
 use super::{Cells, DbError, Row, SKIP_LOCKED, Value};
+use crate::entropy::Entropy;
 
 /// Reading connections. Reads are pipelined, so a few serve many.
 const READERS: usize = 4;
@@ -21,6 +22,13 @@ const CONNECT_MS: u64 = 5_000;
 
 /// How long a statement may take.
 const STATEMENT_MS: u64 = 15_000;
+
+/// How long a transaction may wait for us; below [`STATEMENT_MS`], so that whoever waits for the end
+/// of a transaction whose connection is lost sees it.
+const IDLE_MS: u64 = 10_000;
+
+const LOCK_ACCOUNTS: &str =
+    "SELECT id FROM accounts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
 /// A PostgreSQL database with its connections.
 pub struct Postgres {
@@ -32,6 +40,8 @@ pub struct Postgres {
 /// One connection with the statements prepared on it.
 pub struct PostgresSession {
     client: Client,
+    /// Locked by every transaction of this connection: it is free once none is open.
+    lock: i64,
     statements: Mutex<HashMap<&'static str, Statement>>,
 }
 
@@ -69,13 +79,16 @@ impl Postgres {
                 tracing::warn!(%error, "a database connection ended");
             }
         });
+        let random = Entropy::system().bytes();
         let session = PostgresSession {
             client,
+            lock: i64::from_le_bytes(random),
             statements: Mutex::default(),
         };
         let settings = format!(
             "SET synchronous_commit = on; SET statement_timeout = {STATEMENT_MS}; \
-             SET idle_in_transaction_session_timeout = 30000; SET client_min_messages = warning"
+             SET idle_in_transaction_session_timeout = {IDLE_MS}; \
+             SET client_min_messages = warning"
         );
         session.script(&settings).await?;
         Ok(session)
@@ -99,6 +112,28 @@ impl PostgresSession {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// The statement that waits until no transaction of this connection is open.
+    #[must_use]
+    pub fn transaction_lock(&self) -> String {
+        format!("SELECT pg_advisory_xact_lock({})", self.lock)
+    }
+
+    pub(super) async fn begin(&self) -> Result<(), DbError> {
+        // The isolation is named because the database may have another default.
+        let lock = self.transaction_lock();
+        self.script(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {lock}"))
+            .await
+    }
+
+    pub(super) async fn lock_accounts(&self, ids: &[String]) -> Result<(), DbError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let statement = self.statement(LOCK_ACCOUNTS).await?;
+        let done = self.client.query(&statement, &[&ids]).await;
+        done.map(drop).map_err(convert)
     }
 
     pub(super) async fn statement(&self, sql: &'static str) -> Result<Statement, DbError> {
@@ -177,6 +212,10 @@ impl ToSql for Value<'_> {
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self {
+            // A text in PostgreSQL has no NUL; what a client or an upstream sends may have.
+            Self::Text(text) if text.contains('\0') => {
+                text.replace('\0', "\u{fffd}").to_sql(kind, out)
+            }
             Self::Text(text) => text.to_sql(kind, out),
             Self::Int(number) => number.to_sql(kind, out),
             Self::Null => Ok(IsNull::Yes),

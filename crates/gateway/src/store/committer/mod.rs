@@ -3,17 +3,19 @@
 //! Invariant: an operation is answered only when what it wrote is synced. Batches form by
 //! themselves: each takes whatever queued up while the one before was being committed.
 
-use std::collections::HashSet;
+mod writer;
+
+use std::collections::{BTreeSet, HashSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, join, join_all};
 use tokio::sync::{mpsc, oneshot};
 
+use self::writer::Writer;
 use super::StoreError;
-use super::db::{DbError, Postgres, PostgresSession, Session, Sqlite};
+use super::db::{DbError, Postgres, Session, Sqlite, SqliteSession};
 
 /// Most operations waiting to be committed.
 const QUEUE: usize = 4_096;
@@ -23,9 +25,6 @@ const BATCH: usize = 512;
 
 /// How often an operation is tried again when another transaction was in the way.
 const CONFLICTS: u32 = 5;
-
-/// How long to go on looking for a database that was lost while committing, in seconds.
-const RECALL_S: u64 = 10;
 
 /// Something to be written. May run more than once, so it changes nothing but the database.
 pub(super) trait Operation: Send + Sync + 'static {
@@ -40,13 +39,47 @@ pub(super) trait Operation: Send + Sync + 'static {
         None
     }
 
-    /// After the connection was lost in COMMIT: what it answered, if it was committed after all.
-    fn recall(
+    /// The account whose row it changes. Rows of accounts are locked ahead, in their order, so that
+    /// nodes that commit for the same accounts wait for each other instead of deadlocking.
+    fn account(&self) -> Option<&str> {
+        None
+    }
+
+    /// After the connection was lost in COMMIT: whether its transaction was committed, where rows
+    /// that nobody else can have written tell.
+    fn is_recorded(
         &self,
+        _answer: &Self::Answer,
         _db: Session<'_>,
-    ) -> impl Future<Output = Result<Option<Self::Answer>, DbError>> + Send {
+    ) -> impl Future<Output = Result<Option<bool>, DbError>> + Send {
         async { Ok(None) }
     }
+}
+
+/// Why a batch was not committed.
+pub(super) enum Failed {
+    /// The database failed, for every operation alike; nothing is recorded.
+    Database(DbError),
+    /// An operation failed; nothing is recorded.
+    Operation(DbError),
+    /// On PostgreSQL it is not known whether it was committed; on SQLite it was not.
+    InCommit(DbError),
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Database(error) | Failed::Operation(error) | Failed::InCommit(error) => {
+                Self::from(error)
+            }
+        }
+    }
+}
+
+/// Where batches are committed.
+enum Place {
+    Sqlite(Arc<SqliteSession>),
+    Postgres(Writer),
 }
 
 /// The door to the committer.
@@ -55,10 +88,14 @@ pub(super) struct Committer {
     queue: mpsc::Sender<Box<dyn Queued>>,
 }
 
-trait Queued: Send + Sync {
+pub(super) trait Queued: Send + Sync {
     fn mark(&self) -> Option<&str>;
     fn run<'a>(&'a mut self, db: Session<'a>) -> BoxFuture<'a, Result<(), DbError>>;
-    fn recall<'a>(&'a mut self, db: Session<'a>) -> BoxFuture<'a, Result<bool, DbError>>;
+    fn account(&self) -> Option<&str>;
+    fn is_recorded<'a>(
+        &'a mut self,
+        db: Session<'a>,
+    ) -> BoxFuture<'a, Result<Option<bool>, DbError>>;
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
 
@@ -91,12 +128,20 @@ impl<O: Operation> Queued for Waiting<O> {
         .boxed()
     }
 
-    fn recall<'a>(&'a mut self, db: Session<'a>) -> BoxFuture<'a, Result<bool, DbError>> {
+    fn account(&self) -> Option<&str> {
+        self.operation.account()
+    }
+
+    fn is_recorded<'a>(
+        &'a mut self,
+        db: Session<'a>,
+    ) -> BoxFuture<'a, Result<Option<bool>, DbError>> {
         async move {
-            let answer = self.operation.recall(db).await?;
-            let is_known = answer.is_some();
-            self.keep(answer);
-            Ok(is_known)
+            let answer = self.answer.get_mut();
+            match answer.unwrap_or_else(|poison| poison.into_inner()) {
+                Some(answer) => self.operation.is_recorded(answer, db).await,
+                None => Ok(None),
+            }
         }
         .boxed()
     }
@@ -122,14 +167,14 @@ impl Committer {
     /// A committer on SQLite: a thread of its own, as every statement blocks.
     pub(super) fn sqlite(database: &Sqlite) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let session = Arc::clone(database.writer());
+        let mut place = Place::Sqlite(Arc::clone(database.writer()));
         std::thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || {
                 let mut batches = Batches::new(waiting);
                 while let Some(batch) = batches.next_blocking() {
                     // Nothing on SQLite waits for anything but the disk: one poll runs it all.
-                    let done = commit(Session::Sqlite(&session), batch).now_or_never();
+                    let done = commit(&mut place, batch).now_or_never();
                     debug_assert!(done.is_some(), "a SQLite session never yields");
                 }
             })?;
@@ -141,9 +186,9 @@ impl Committer {
         let (queue, waiting) = mpsc::channel(QUEUE);
         crate::spawn::detached("committer", async move {
             let mut batches = Batches::new(waiting);
-            let mut session = None;
+            let mut place = Place::Postgres(Writer::new(database));
             while let Some(batch) = batches.next().await {
-                commit_on_postgres(&database, &mut session, batch).await;
+                commit(&mut place, batch).await;
             }
         });
         Self { queue }
@@ -232,119 +277,68 @@ impl Batches {
 }
 
 /// Runs a batch in one transaction; if an operation fails, each in one of its own.
-async fn commit(db: Session<'_>, mut batch: Vec<Box<dyn Queued>>) {
-    match attempt(db, &mut batch).await {
-        Ok(()) => finish(batch, || Ok(())),
-        Err(Failed::Before(error)) if batch.len() == 1 => {
-            commit_alone(db, batch, error).await;
-        }
-        Err(Failed::Before(DbError::Unavailable(text))) => {
-            finish(batch, || Err(StoreError::Unavailable(text.clone())));
-        }
-        Err(Failed::Before(_)) => {
-            for operation in batch {
-                let mut alone = vec![operation];
-                match attempt(db, &mut alone).await {
-                    Ok(()) => finish(alone, || Ok(())),
-                    Err(Failed::Before(error)) => commit_alone(db, alone, error).await,
-                    Err(Failed::InCommit(error)) => fail(alone, &error),
-                }
+async fn commit(place: &mut Place, mut batch: Vec<Box<dyn Queued>>) {
+    match run(place, &mut batch).await {
+        Err(Failed::Operation(_)) if batch.len() > 1 => {
+            for mut operation in batch {
+                let done = run(place, std::slice::from_mut(&mut operation)).await;
+                operation.finish(done.map_err(StoreError::from));
             }
         }
-        Err(Failed::InCommit(error)) => fail(batch, &error),
+        done => {
+            let done = done.map_err(StoreError::from);
+            for operation in batch {
+                operation.finish(done.clone());
+            }
+        }
+    }
+}
+
+/// Runs a batch, again while only another transaction is in the way.
+async fn run(place: &mut Place, batch: &mut [Box<dyn Queued>]) -> Result<(), Failed> {
+    let mut conflicts = 0;
+    loop {
+        let done = match place {
+            Place::Sqlite(session) => attempt(Session::Sqlite(session), batch).await,
+            Place::Postgres(writer) => writer.attempt(batch).await,
+        };
+        match done {
+            Err(Failed::Operation(DbError::Conflict(_))) if conflicts < CONFLICTS => conflicts += 1,
+            done => return done,
+        }
     }
 }
 
-/// One operation that failed once: again while only another transaction is in the way.
-async fn commit_alone(db: Session<'_>, mut alone: Vec<Box<dyn Queued>>, first: DbError) {
-    let mut error = first;
-    for _ in 0..CONFLICTS {
-        if !matches!(error, DbError::Conflict(_)) {
-            break;
-        }
-        match attempt(db, &mut alone).await {
-            Ok(()) => return finish(alone, || Ok(())),
-            Err(Failed::Before(again) | Failed::InCommit(again)) => error = again,
-        }
-    }
-    fail(alone, &error);
-}
-
-enum Failed {
-    /// Nothing was committed.
-    Before(DbError),
-    /// On PostgreSQL it is not known whether it was committed.
-    InCommit(DbError),
-}
-
-async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> Result<(), Failed> {
-    db.begin().await.map_err(Failed::Before)?;
-    // On PostgreSQL the statements of all operations travel together; on SQLite they run in turn.
-    let results = join_all(batch.iter_mut().map(|operation| operation.run(db))).await;
-    if let Some(error) = results.into_iter().find_map(Result::err) {
+/// Runs a batch in one transaction, once.
+pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> Result<(), Failed> {
+    db.begin().await.map_err(Failed::Database)?;
+    let accounts: BTreeSet<_> = batch
+        .iter()
+        .filter_map(|operation| operation.account())
+        .collect();
+    let accounts: Vec<_> = accounts.into_iter().map(str::to_owned).collect();
+    // On PostgreSQL the statements of all operations travel together, behind the lock; on SQLite they
+    // run in turn.
+    let lock = db.lock_accounts(&accounts);
+    let operations = join_all(batch.iter_mut().map(|operation| operation.run(db)));
+    let (locked, results) = join(lock, operations).await;
+    let errors = results.into_iter().filter_map(Result::err);
+    // Once one has failed PostgreSQL refuses the others, which says nothing about them.
+    if let Some(error) = errors.chain(locked.err()).min_by_key(rank) {
         db.rollback().await;
-        return Err(Failed::Before(error));
+        return Err(match error {
+            DbError::Unavailable(_) => Failed::Database(error),
+            _ => Failed::Operation(error),
+        });
     }
     db.commit().await.map_err(Failed::InCommit)
 }
 
-async fn commit_on_postgres(
-    database: &Postgres,
-    session: &mut Option<PostgresSession>,
-    batch: Vec<Box<dyn Queued>>,
-) {
-    if session.as_ref().is_none_or(PostgresSession::is_closed) {
-        match database.connect().await {
-            Ok(fresh) => *session = Some(fresh),
-            Err(error) => return fail(batch, &error),
-        }
+fn rank(error: &DbError) -> u8 {
+    match error {
+        DbError::Unavailable(_) => 0,
+        DbError::Conflict(_) => 1,
+        DbError::Constraint(_) => 2,
+        DbError::Broken(_) => 3,
     }
-    let Some(open) = session.as_ref() else {
-        return;
-    };
-    let mut batch = batch;
-    match attempt(Session::Postgres(open), &mut batch).await {
-        Ok(()) => finish(batch, || Ok(())),
-        Err(Failed::InCommit(error)) => {
-            tracing::warn!(%error, "the database was lost while committing; reading back");
-            *session = None;
-            recall(database, batch, &error).await;
-        }
-        Err(Failed::Before(error)) if open.is_closed() => fail(batch, &error),
-        Err(Failed::Before(_)) => commit(Session::Postgres(open), batch).await,
-    }
-}
-
-/// Finds out by our own ids what a lost COMMIT did.
-async fn recall(database: &Postgres, batch: Vec<Box<dyn Queued>>, error: &DbError) {
-    let mut fresh = None;
-    for _ in 0..RECALL_S {
-        match database.connect().await {
-            Ok(session) => {
-                fresh = Some(session);
-                break;
-            }
-            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-        }
-    }
-    let Some(session) = fresh else {
-        return fail(batch, error);
-    };
-    for mut operation in batch {
-        match operation.recall(Session::Postgres(&session)).await {
-            Ok(true) => operation.finish(Ok(())),
-            Ok(false) => operation.finish(Err(StoreError::Unavailable(error.to_string()))),
-            Err(error) => operation.finish(Err(StoreError::Unavailable(error.to_string()))),
-        }
-    }
-}
-
-fn finish(batch: Vec<Box<dyn Queued>>, result: impl Fn() -> Result<(), StoreError>) {
-    for operation in batch {
-        operation.finish(result());
-    }
-}
-
-fn fail(batch: Vec<Box<dyn Queued>>, error: &DbError) {
-    finish(batch, || Err(StoreError::from(error)));
 }
