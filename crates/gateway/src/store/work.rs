@@ -201,9 +201,10 @@ impl Operation for Claiming {
         let mut claims = Vec::new();
         for sql in [CLAIM_MOVING, CLAIM_QUEUED] {
             let taken = i64::try_from(claims.len()).unwrap_or(i64::MAX);
-            // A quarter is kept for new tasks, so that those under way cannot hold them up for ever.
+            // A quarter, or one, is kept for new tasks, so that those under way cannot hold them up
+            // for ever.
             let limit = match sql == CLAIM_MOVING {
-                true => self.limit - self.limit / 4,
+                true => (self.limit - (self.limit / 4).max(1)).max(self.limit.min(1)),
                 false => self.limit - taken,
             };
             let values = values![self.now_ms, limit, &self.owner, until_ms];

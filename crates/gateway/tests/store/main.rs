@@ -3,19 +3,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-//mod accounts;
+mod accounts;
 //mod cancel;
-//mod claims;
+mod claims;
 //mod commits;
 //mod faults;
 //mod files;
 mod fixture;
 //mod group_commit;
-//mod keys;
+mod keys;
 //mod ledger;
-//mod migrations;
+mod migrations;
 //mod notices;
 //mod oracle;
 //mod reads;
 mod statements;
-//mod submit;
+mod submit;
