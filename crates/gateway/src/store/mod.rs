@@ -9,6 +9,7 @@ pub mod db;
 pub mod files;
 mod hints;
 pub mod keys;
+pub mod lanes;
 pub mod ledger;
 mod migrate;
 pub mod notices;

@@ -30,6 +30,8 @@ pub struct Notice {
     pub state: String,
     /// POSTs made.
     pub attempts: i64,
+    /// Those made before the last replay; the schedule counts from there.
+    pub attempts_before: i64,
     /// When the next one is due, Unix milliseconds.
     pub due_ms: i64,
     /// Status of the last reply, if there was one.
@@ -69,8 +71,8 @@ const CLAIM: &str = "UPDATE notices SET lease_until_ms = $1
         SELECT id FROM notices WHERE state = 'pending' AND due_ms <= $2 AND lease_until_ms <= $2
         ORDER BY due_ms LIMIT $3 /* skip locked */)
     AND state = 'pending' AND due_ms <= $2 AND lease_until_ms <= $2
-    RETURNING id, account, task, url, host, state, attempts, due_ms, last_status, created_ms,
-        updated_ms";
+    RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms, last_status,
+        created_ms, updated_ms";
 
 const UNLEASE: &str = "UPDATE notices SET lease_until_ms = 0 WHERE id = $1";
 
@@ -80,30 +82,34 @@ const UNLEASE_ALL: &str = "UPDATE notices SET lease_until_ms = 0
 const NEXT: &str =
     "SELECT MIN(due_ms) FROM notices WHERE state = 'pending' AND lease_until_ms <= $1";
 
-const RECORD: &str = "UPDATE notices SET state = $1, due_ms = $2, attempts = attempts + 1,
-        lease_until_ms = 0, last_status = $3, updated_ms = $4
-    WHERE id = $5 AND attempts = $6";
+// A replay that came during the POST is due still, whatever the POST led to.
+const RECORD: &str = "UPDATE notices SET
+        state = CASE WHEN attempts_before = $1 THEN $2 ELSE state END,
+        due_ms = CASE WHEN attempts_before = $1 THEN $3 ELSE due_ms END,
+        attempts = attempts + 1, lease_until_ms = 0, last_status = $4, updated_ms = $5
+    WHERE id = $6 AND attempts = $7";
 
 const DELIVERY: &str = "INSERT INTO deliveries (notice, n, at_ms, took_ms, status, note)
     VALUES ($1, $2, $3, $4, $5, $6)";
 
-const LIST: &str = "SELECT id, account, task, url, host, state, attempts, due_ms, last_status,
-        created_ms, updated_ms
+const LIST: &str = "SELECT id, account, task, url, host, state, attempts, attempts_before, due_ms,
+        last_status, created_ms, updated_ms
     FROM notices WHERE account = $1 AND ($2 = '' OR task = $2)
     ORDER BY created_ms DESC, id DESC LIMIT $3";
 
-const ONE: &str = "SELECT id, account, task, url, host, state, attempts, due_ms, last_status,
-        created_ms, updated_ms
+const ONE: &str = "SELECT id, account, task, url, host, state, attempts, attempts_before, due_ms,
+        last_status, created_ms, updated_ms
     FROM notices WHERE account = $1 AND id = $2";
 
 const DELIVERIES: &str = "SELECT n, at_ms, took_ms, status, note FROM deliveries
     WHERE notice = $1 ORDER BY n";
 
-const REPLAY: &str = "UPDATE notices SET state = 'pending', due_ms = $1, lease_until_ms = 0,
-        updated_ms = $1
+// A lease stays: whoever holds it is at it, and two POSTs at once would help nobody.
+const REPLAY: &str = "UPDATE notices SET state = 'pending', due_ms = $1, updated_ms = $1,
+        attempts_before = attempts
     WHERE id = $2 AND account = $3 AND created_ms >= $4";
 
-fn read(row: &Row) -> Result<Notice, DbError> {
+pub(super) fn read(row: &Row) -> Result<Notice, DbError> {
     Ok(Notice {
         id: NoticeId(row.text(0)?),
         account: AccountId(row.text(1)?),
@@ -112,10 +118,11 @@ fn read(row: &Row) -> Result<Notice, DbError> {
         host: row.text(4)?,
         state: row.text(5)?,
         attempts: row.int(6)?,
-        due_ms: row.int(7)?,
-        last_status: row.int_or_null(8)?,
-        created_ms: row.int(9)?,
-        updated_ms: row.int(10)?,
+        attempts_before: row.int(7)?,
+        due_ms: row.int(8)?,
+        last_status: row.int_or_null(9)?,
+        created_ms: row.int(10)?,
+        updated_ms: row.int(11)?,
     })
 }
 
@@ -171,6 +178,7 @@ impl Store {
         self.write(Record {
             id: notice.id.clone(),
             attempts: notice.attempts,
+            attempts_before: notice.attempts_before,
             delivery,
             verdict,
         })
@@ -222,7 +230,8 @@ impl Store {
         Ok(Some((read(&row)?, deliveries?)))
     }
 
-    /// Makes a notice of the last 30 days due again; answers whether there is such a one.
+    /// Makes a notice of the last 30 days due again, with a whole schedule before it; answers
+    /// whether there is such a one.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -276,6 +285,7 @@ impl Operation for Unclaim {
 struct Record {
     id: NoticeId,
     attempts: i64,
+    attempts_before: i64,
     delivery: Delivery,
     verdict: Verdict,
 }
@@ -292,6 +302,7 @@ impl Operation for Record {
             note,
         } = &self.delivery;
         let values = values![
+            self.attempts_before,
             self.verdict.state,
             self.verdict.due_ms,
             *status,

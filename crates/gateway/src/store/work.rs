@@ -302,9 +302,9 @@ const CLOSE: &str = "INSERT INTO entries (id, account, kind, task, amount, hold,
 
 const SETTLE: &str = "UPDATE accounts SET posted = posted - $1, held = held - $2 WHERE id = $3";
 
-const NOTICE: &str = "INSERT INTO notices (id, account, task, url, host, state, attempts, due_ms,
-        lease_until_ms, last_status, created_ms, updated_ms)
-    VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, NULL, $6, $6)";
+const NOTICE: &str = "INSERT INTO notices (id, account, task, url, host, lane, state, attempts,
+        attempts_before, due_ms, lease_until_ms, last_status, created_ms, updated_ms)
+    VALUES ($1, $2, $3, $4, $5, $6, 'pending', 0, 0, $7, 0, NULL, $7, $7)";
 
 const FILE: &str =
     "INSERT INTO files (path, account, task, content_type, bytes, sha256, created_ms,
@@ -413,12 +413,14 @@ async fn write_notice(
     let host = url::Url::parse(url).ok();
     let host = host.as_ref().and_then(url::Url::host_str).unwrap_or("");
     let id = NoticeId::of(task);
+    let lane = super::lanes::name(account, host);
     let values = values![
         id.as_str(),
         account.as_str(),
         task.as_str(),
         url,
         host,
+        &lane,
         now_ms
     ];
     db.execute(NOTICE, values).await.map(drop)

@@ -116,9 +116,13 @@ CREATE TABLE notices (
     task TEXT NOT NULL,
     url TEXT NOT NULL,
     host TEXT NOT NULL,
+    -- Account and host with a space between: what takes turns, and what is passed over as a whole.
+    lane TEXT NOT NULL,
     -- pending, delivered, exhausted, gone, blocked.
     state TEXT NOT NULL,
     attempts BIGINT NOT NULL,
+    -- Attempts before the last replay; the schedule counts from there.
+    attempts_before BIGINT NOT NULL,
     due_ms BIGINT NOT NULL,
     lease_until_ms BIGINT NOT NULL,
     last_status BIGINT,
@@ -126,6 +130,7 @@ CREATE TABLE notices (
     updated_ms BIGINT NOT NULL
 );
 CREATE INDEX notices_due ON notices (due_ms) WHERE state = 'pending';
+CREATE INDEX notices_lanes ON notices (lane, due_ms) WHERE state = 'pending';
 CREATE INDEX notices_account ON notices (account, created_ms);
 CREATE INDEX notices_task ON notices (task);
 
