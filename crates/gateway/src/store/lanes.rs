@@ -48,12 +48,14 @@ const LANES: &str = "WITH RECURSIVE lanes (lane) AS (
         ORDER BY d.due_ms LIMIT 1)
     FROM lanes WHERE lanes.lane IS NOT NULL LIMIT $3";
 
-const CLAIM: &str = "UPDATE notices SET lease_until_ms = $1
-    WHERE id IN (
+// A CTE, as PostgreSQL may run a subquery in IN once for each row and so claim more than its limit.
+const CLAIM: &str = "WITH due AS (
         SELECT id FROM notices
-        WHERE state = 'pending' AND lane = $2 AND due_ms <= $3 AND lease_until_ms <= $3
-        ORDER BY due_ms LIMIT $4 /* skip locked */)
-    AND state = 'pending' AND due_ms <= $3 AND lease_until_ms <= $3
+        WHERE state = 'pending' AND lane = $1 AND due_ms <= $2 AND lease_until_ms <= $2
+        ORDER BY due_ms LIMIT $3 /* skip locked */)
+    UPDATE notices SET lease_until_ms = $4
+    WHERE id IN (SELECT id FROM due)
+    AND state = 'pending' AND due_ms <= $2 AND lease_until_ms <= $2
     RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms, last_status,
         created_ms, updated_ms";
 
@@ -115,7 +117,7 @@ impl Operation for Claim {
         let until_ms = self.now_ms.saturating_add(LEASE_MS);
         let mut notices = Vec::new();
         for (lane, limit) in &self.wanted {
-            let values = values![until_ms, lane, self.now_ms, *limit];
+            let values = values![lane, self.now_ms, *limit, until_ms];
             for row in db.rows(CLAIM, values).await? {
                 notices.push(read(&row)?);
             }

@@ -2,6 +2,12 @@
 //!
 //! SQLite always; PostgreSQL when TEST_DATABASE_URL names a server on which databases may be made.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should stop here, and a skipped one should say so"
+)]
+
 mod deliveries;
 mod failures;
 mod fairness;
@@ -22,7 +28,10 @@ macro_rules! scenarios {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
                 match $crate::world::World::postgres().await {
-                    Some(world) => super::$name(world).await,
+                    Some((world, database)) => {
+                        super::$name(world).await;
+                        database.drop().await;
+                    }
                     None => println!("skipped: TEST_DATABASE_URL is not set"),
                 }
             }

@@ -50,6 +50,25 @@ impl Drop for Folder {
     }
 }
 
+/// A PostgreSQL database made for one test.
+pub struct Database {
+    client: tokio_postgres::Client,
+    name: String,
+    _connections: JoinSet<()>,
+}
+
+impl Database {
+    async fn execute(&self, what: &str) {
+        let sql = format!("{what} {}", self.name);
+        self.client.execute(&sql, &[]).await.unwrap();
+    }
+
+    pub async fn drop(self) {
+        let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        self.client.execute(&sql, &[]).await.unwrap();
+    }
+}
+
 /// A dispatcher that is under way.
 pub struct Running {
     stop: CancellationToken,
@@ -79,20 +98,23 @@ impl World {
     }
 
     #[expect(clippy::disallowed_methods, reason = "tests have no settings file")]
-    pub async fn postgres() -> Option<Self> {
+    pub async fn postgres() -> Option<(Self, Database)> {
         let server = std::env::var("TEST_DATABASE_URL").ok()?;
         let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls)
             .await
             .unwrap();
-        let mut set = JoinSet::new();
-        set.spawn(async move { drop(connection.await) });
-        let name = unique();
-        let drop_it = format!("DROP DATABASE IF EXISTS {name}");
-        client.execute(&drop_it, &[]).await.unwrap();
-        let make_it = format!("CREATE DATABASE {name}");
-        client.execute(&make_it, &[]).await.unwrap();
+        let mut connections = JoinSet::new();
+        connections.spawn(async move { drop(connection.await) });
+        let database = Database {
+            client,
+            name: unique(),
+            _connections: connections,
+        };
+        database.execute("DROP DATABASE IF EXISTS").await;
+        database.execute("CREATE DATABASE").await;
         let (base, _) = server.rsplit_once('/').unwrap();
-        Some(Self::new(&format!("{base}/{name}")).await)
+        let url = format!("{base}/{}", database.name);
+        Some((Self::new(&url).await, database))
     }
 
     async fn new(url: &str) -> Self {
