@@ -1,6 +1,7 @@
 //! The gateway: everything that touches the world.
 
 pub mod api;
+pub mod app;
 pub mod callbacks;
 pub mod client_ip;
 pub mod clock;

@@ -95,6 +95,15 @@ impl Catalogue {
         self
     }
 
+    /// Moves a provider to another base URL; answers whether there is such a one.
+    pub fn move_provider(&mut self, id: &str, base_url: &str) -> bool {
+        let Some(provider) = self.providers.get_mut(id) else {
+            return false;
+        };
+        base_url.clone_into(&mut Arc::make_mut(provider).base_url);
+        true
+    }
+
     /// The routes a submit may take, in the order to try them: the model's own whose provider is
     /// usable, else the sandbox alone. The sandbox never stands in for a provider that merely failed.
     #[must_use]

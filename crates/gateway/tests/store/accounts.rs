@@ -40,7 +40,11 @@ async fn nodes_that_start_together_make_one_account() {
         };
         let nodes = [&db.store, &twin];
         let made = (0..10).map(|n| nodes[n % 2].any_account(wish(n), NOW_MS));
-        let made: Vec<_> = join_all(made).await.into_iter().map(Result::unwrap).collect();
+        let made: Vec<_> = join_all(made)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
         assert_eq!(made.iter().filter(|(_, is_new)| *is_new).count(), 1);
         assert!(made.iter().all(|(id, _)| *id == made[0].0), "{}", db.name);
     }
@@ -59,7 +63,10 @@ async fn a_grant_counts_once_for_its_reference() {
             }
         };
         let twins = join_all((0..20).map(|_| grant(Grant::TopUp, 100))).await;
-        let entered = twins.iter().filter(|done| **done == Ok(Granted::Yes)).count();
+        let entered = twins
+            .iter()
+            .filter(|done| **done == Ok(Granted::Yes))
+            .count();
         assert_eq!(entered, 1, "{}", db.name);
         // The same reference of another kind is another entry.
         assert_eq!(grant(Grant::Adjust, -30).await, Ok(Granted::Yes));
@@ -78,7 +85,9 @@ async fn a_correction_never_takes_what_is_held() {
             let (store, account) = (&db.store, &tenant.account);
             async move {
                 let credits = Credits(micros);
-                store.grant(account, Grant::Adjust, credits, reference, NOW_MS).await
+                store
+                    .grant(account, Grant::Adjust, credits, reference, NOW_MS)
+                    .await
             }
         };
         assert_eq!(adjust(-41, "a").await, Ok(Granted::Insufficient));
@@ -87,9 +96,19 @@ async fn a_correction_never_takes_what_is_held() {
         let balance = db.store.balance(&tenant.account).await.unwrap();
         assert_eq!((balance.posted, balance.held), (Credits(60), Credits(60)));
         let nobody = AccountId("acc_nobody".to_owned());
-        let granted = db.store.grant(&nobody, Grant::TopUp, Credits(1), "b", NOW_MS).await;
+        let granted = db
+            .store
+            .grant(&nobody, Grant::TopUp, Credits(1), "b", NOW_MS)
+            .await;
         assert_eq!(granted, Ok(Granted::Insufficient), "{}", db.name);
-        assert!(db.store.any_ledger_check().await.unwrap().problems.is_empty());
+        assert!(
+            db.store
+                .any_ledger_check()
+                .await
+                .unwrap()
+                .problems
+                .is_empty()
+        );
     }
 }
 
@@ -100,11 +119,15 @@ async fn an_amount_beyond_all_sense_is_refused() {
         for (n, micros) in [i64::MAX, i64::MAX - 499, i64::MIN].into_iter().enumerate() {
             let reference = n.to_string();
             for kind in [Grant::TopUp, Grant::Adjust] {
-                let done = db.store.grant(&account, kind, Credits(micros), &reference, NOW_MS);
+                let done = db
+                    .store
+                    .grant(&account, kind, Credits(micros), &reference, NOW_MS);
                 assert_ne!(done.await, Ok(Granted::Yes), "{}: {micros}", db.name);
             }
         }
-        let done = db.store.grant(&account, Grant::TopUp, Credits(-1), "negative", NOW_MS);
+        let done = db
+            .store
+            .grant(&account, Grant::TopUp, Credits(-1), "negative", NOW_MS);
         assert!(matches!(done.await, Err(StoreError::Duplicate(_))));
         let balance = db.store.balance(&account).await;
         assert_eq!(balance.unwrap().posted, Credits(500), "{}", db.name);
@@ -118,7 +141,9 @@ async fn a_rotation_keeps_the_old_secret_for_a_day() {
         let first = wish.secret.clone();
         let (account, _) = db.store.any_account(wish, NOW_MS).await.unwrap();
         let second = Secret::mint(&random());
-        let rotate = db.store.rotate_callback_secret(&account, second.clone(), NOW_MS);
+        let rotate = db
+            .store
+            .rotate_callback_secret(&account, second.clone(), NOW_MS);
         assert_eq!(rotate.await, Ok(()));
         let secrets = |now_ms| db.store.callback_secrets(&account, now_ms);
         let both = secrets(NOW_MS + ROTATION_MS - 1).await;

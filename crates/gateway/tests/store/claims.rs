@@ -69,7 +69,9 @@ async fn the_next_due_instant_is_that_of_a_task_nobody_holds() {
         let mut other = claim(&db.store, "a", &other.id).await;
         let until_ms = NOW_MS + 2_000;
         let postponed = Outcome::Postponed { until_ms };
-        step(&db.store, &mut other, postponed, Lease::Release).await.unwrap();
+        step(&db.store, &mut other, postponed, Lease::Release)
+            .await
+            .unwrap();
         assert_eq!(db.store.any_next_due_ms(NOW_MS).await, Ok(Some(until_ms)));
     }
 }
@@ -88,7 +90,11 @@ async fn eight_claimers_on_two_nodes_never_meet() {
             let owner = format!("worker {n}");
             loop {
                 let claims = nodes[n % 2].claim(&owner, 7, NOW_MS).await.unwrap();
-                assert!(claims.len() <= 7, "{} claimed beyond the limit", claims.len());
+                assert!(
+                    claims.len() <= 7,
+                    "{} claimed beyond the limit",
+                    claims.len()
+                );
                 if claims.is_empty() {
                     return mine;
                 }
@@ -117,7 +123,9 @@ async fn one_account_with_a_long_queue_does_not_delay_another() {
         db.store.claim("worker", 40, NOW_MS).await.unwrap();
         join_all((0..5).map(|_| few.submitted(&db.store, 1))).await;
         let claims = db.store.claim("worker", 20, NOW_MS).await.unwrap();
-        let theirs = claims.iter().filter(|claim| claim.task.account == few.account);
+        let theirs = claims
+            .iter()
+            .filter(|claim| claim.task.account == few.account);
         assert_eq!(theirs.count(), 5, "{}", db.name);
     }
 }
@@ -134,7 +142,9 @@ async fn a_task_put_off_opens_no_short_cut() {
         let mut put_off = old.claimed(&db.store, 1).await;
         let until_ms = NOW_MS + 60_000;
         let postponed = Outcome::Postponed { until_ms };
-        step(&db.store, &mut put_off, postponed, Lease::Release).await.unwrap();
+        step(&db.store, &mut put_off, postponed, Lease::Release)
+            .await
+            .unwrap();
         for _ in 0..30 {
             busy.submitted(&db.store, 1).await;
         }
@@ -146,7 +156,9 @@ async fn a_task_put_off_opens_no_short_cut() {
             newcomer.submitted(&db.store, 1).await;
         }
         let claims = db.store.claim("worker", 10, NOW_MS).await.unwrap();
-        let busy_ones = claims.iter().filter(|claim| claim.task.account == busy.account);
+        let busy_ones = claims
+            .iter()
+            .filter(|claim| claim.task.account == busy.account);
         assert!(busy_ones.count() >= 4, "{}: they take turns", db.name);
     }
 }
@@ -166,7 +178,10 @@ async fn tasks_under_way_leave_room_for_new_ones() {
         }
         for limit in [2, 4, 8] {
             let claims = db.store.claim("worker", limit, NOW_MS).await.unwrap();
-            let fresh = claims.iter().filter(|claim| claim.task.attempts == 0).count();
+            let fresh = claims
+                .iter()
+                .filter(|claim| claim.task.attempts == 0)
+                .count();
             assert!(fresh > 0 && fresh < claims.len(), "{}: {limit}", db.name);
             assert_eq!(i64::try_from(claims.len()), Ok(limit));
             db.store.release("worker").await.unwrap();

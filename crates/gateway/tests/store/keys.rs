@@ -19,7 +19,9 @@ async fn a_key_is_recognised_by_its_secret() {
             models: Some(vec!["m".to_owned()]),
             ..Grant::account("ünïcode")
         };
-        let create = db.store.create_key(&tenant.account, &key, grant.clone(), NOW_MS + 1);
+        let create = db
+            .store
+            .create_key(&tenant.account, &key, grant.clone(), NOW_MS + 1);
         assert_eq!(create.await, Ok(()));
         let principal = db.store.authenticate(&key, NOW_MS).await.unwrap().unwrap();
         assert_eq!(principal.account, tenant.account);
@@ -28,8 +30,15 @@ async fn a_key_is_recognised_by_its_secret() {
         assert_eq!(db.store.authenticate(&forged, NOW_MS).await, Ok(None));
         let unknown = ApiKey::mint(&random(), &random());
         assert_eq!(db.store.authenticate(&unknown, NOW_MS).await, Ok(None));
-        let twice = db.store.create_key(&tenant.account, &forged, grant, NOW_MS).await;
-        assert!(matches!(twice, Err(StoreError::Duplicate(_))), "{}", db.name);
+        let twice = db
+            .store
+            .create_key(&tenant.account, &forged, grant, NOW_MS)
+            .await;
+        assert!(
+            matches!(twice, Err(StoreError::Duplicate(_))),
+            "{}",
+            db.name
+        );
         let listed = db.store.keys(&tenant.account).await.unwrap();
         let ids: Vec<_> = listed.iter().map(|key| key.id.clone()).collect();
         assert_eq!(ids, [tenant.key, key.id()], "oldest first");

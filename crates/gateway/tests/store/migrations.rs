@@ -17,7 +17,11 @@ async fn a_second_run_applies_nothing() {
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     for db in stores().await {
-        by_hand(&db, "INSERT INTO schema_migrations VALUES (9999, 'later', 0)").await;
+        by_hand(
+            &db,
+            "INSERT INTO schema_migrations VALUES (9999, 'later', 0)",
+        )
+        .await;
         let refused = db.store.migrate(NOW_MS).await;
         let Err(StoreError::Unavailable(text)) = refused else {
             panic!("{}: {refused:?}", db.name);

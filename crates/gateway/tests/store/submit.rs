@@ -78,7 +78,11 @@ async fn the_same_task_twice_is_refused() {
         let tenant = tenant(&db.store, 100).await;
         let task = tenant.submitted(&db.store, 10).await;
         let twice = db.store.submit(&task, None).await;
-        assert!(matches!(twice, Err(StoreError::Duplicate(_))), "{}", db.name);
+        assert!(
+            matches!(twice, Err(StoreError::Duplicate(_))),
+            "{}",
+            db.name
+        );
         let balance = db.store.balance(&tenant.account).await.unwrap();
         assert_eq!(balance.held, Credits(10));
         is_clean(&db).await;
@@ -108,7 +112,10 @@ async fn of_fifty_twins_on_two_nodes_one_counts() {
             assert_eq!(accepted.len(), 1, "{}: {answers:?}", db.name);
             let first = Admission::Replayed(accepted[0].0.to_string());
             let rest = answers.iter().filter(|(n, _)| *n != accepted[0].0);
-            assert!(rest.clone().all(|(_, answer)| *answer == first), "{answers:?}");
+            assert!(
+                rest.clone().all(|(_, answer)| *answer == first),
+                "{answers:?}"
+            );
         }
         let filter = TaskFilter {
             limit: 100,

@@ -1,0 +1,311 @@
+//! The gateway put together: store, API, worker, callbacks, sweeps, and their common end.
+//!
+//! Invariant: the only module that knows all others. What one part needs of another is handed to it
+//! here, as a value or a function.
+
+pub mod bootstrap;
+mod catalogue;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use domain::catalogue::{Abilities, Catalogue, Provider};
+use domain::key::ApiKey;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+pub use catalogue::load as load_catalogue;
+
+use crate::api::counters::Counters;
+use crate::api::{Api, ApiSettings, TestCallback, TestResult};
+use crate::callbacks::Callbacks;
+use crate::client_ip::Proxies;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::edge::{self, EdgeSettings};
+use crate::entropy::Entropy;
+use crate::media::{self, Media, MediaSettings};
+use crate::net::{Net, NetSettings};
+use crate::sandbox::Upstream;
+use crate::store::{Access, Store};
+use crate::worker::{Sweeper, Worker, WorkerParts, WorkerSettings};
+
+/// Milliseconds in a day.
+const DAY_MS: i64 = 86_400_000;
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The catalogue has problems, a line each.
+    #[error("the catalogue does not load:\n{0}")]
+    Catalogue(String),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The place for results does not open.
+    #[error(transparent)]
+    Media(#[from] media::MediaError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The certificates cannot be used.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// A gateway that is ready to run.
+pub struct App {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The first key, if this start made it.
+    pub first_key: Option<ApiKey>,
+    /// Where clients reach it, without a slash at the end.
+    pub public_url: String,
+    listener: TcpListener,
+    parts: Parts,
+}
+
+/// What the parts of the gateway share.
+struct Parts {
+    config: Config,
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    net: Net,
+    media: Media,
+    clock: Clock,
+    entropy: Entropy,
+    secret: String,
+}
+
+impl App {
+    /// Opens everything, makes the first key on a new store, and listens; serves nothing yet.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub async fn open(config: Config) -> Result<Self, AppError> {
+        // The S3 client finds its cryptography here; a second start in one process finds it set.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let catalogue =
+            load_catalogue(&config).map_err(|problems| AppError::Catalogue(problems.join("\n")))?;
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let url = config.database.url.reveal();
+        let store = Store::open(url, Access::Server, clock.now_ms()).await?;
+        if !store.is_shared() {
+            // Alone on the file: whoever held a lease is gone.
+            store.any_release_all().await?;
+            store.any_unclaim_all_notices().await?;
+        }
+        let bootstrap = &config.bootstrap;
+        let first_key = bootstrap::first_key(
+            &store,
+            bootstrap.key.as_ref(),
+            bootstrap.credits,
+            &clock,
+            &entropy,
+        )
+        .await?;
+        let secret = bootstrap::secret(&store, &entropy).await?;
+        let media = Media::open(media_settings(&config), &secret)?;
+        let listen = config.server.listen;
+        let listener = TcpListener::bind(listen).await;
+        let listener = listener.map_err(|error| AppError::Listen(listen, error))?;
+        let address = listener.local_addr();
+        let address = address.map_err(|error| AppError::Listen(listen, error))?;
+        let public_url = config.server.public_url.clone();
+        Ok(Self {
+            address,
+            first_key,
+            public_url: public_url.unwrap_or_else(|| format!("http://{address}")),
+            listener,
+            parts: Parts {
+                net: net(&config, &clock)?,
+                config,
+                store,
+                catalogue: Arc::new(catalogue),
+                media,
+                clock,
+                entropy,
+                secret,
+            },
+        })
+    }
+
+    /// Serves and works until `stop`, then drains: no new work, what is under way ends or is handed
+    /// back.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self {
+            listener,
+            public_url,
+            parts,
+            ..
+        } = self;
+        let role = parts.config.server.role;
+        let is_draining = Arc::new(AtomicBool::new(false));
+        let callbacks = Arc::new(Callbacks::new(
+            parts.store.clone(),
+            parts.net.clone(),
+            parts.clock.clone(),
+            parts.entropy.clone(),
+            public_url.clone(),
+        ));
+        let api = parts.api(&callbacks, public_url, Arc::clone(&is_draining));
+        let results = media::router(
+            parts.store.clone(),
+            parts.media.clone(),
+            parts.clock.clone(),
+        );
+        let router = crate::api::router(Arc::new(api)).merge(results);
+        let serving = edge::serve(listener, router, edge_settings(&parts.config), stop.clone());
+        let draining = async {
+            stop.cancelled().await;
+            is_draining.store(true, Ordering::Relaxed);
+        };
+        let working = async {
+            if role.works() {
+                let worker = Arc::new(parts.worker());
+                let sweeper = parts.sweeper();
+                tokio::join!(
+                    worker.run(stop.clone()),
+                    callbacks.run(stop.clone()),
+                    sweeper.run(stop.clone())
+                );
+            }
+        };
+        tokio::join!(serving, working, draining);
+    }
+}
+
+fn media_settings(config: &Config) -> MediaSettings {
+    MediaSettings {
+        url: config.media.url.clone(),
+        options: config.media.options.0.clone().into_iter().collect(),
+        retention_ms: i64::from(config.media.retention_days).saturating_mul(DAY_MS),
+        bytes_max: config.media.file_bytes_max,
+    }
+}
+
+fn edge_settings(config: &Config) -> EdgeSettings {
+    EdgeSettings {
+        proxies: Proxies::new(config.server.trusted_proxies.clone()),
+        connections_max: config.server.connections_max,
+        connections_per_ip_max: config.server.connections_per_ip_max,
+        drain_ms: config.server.drain_ms,
+        ..EdgeSettings::default()
+    }
+}
+
+async fn send_test(callbacks: &Callbacks, test: TestCallback) -> TestResult {
+    match callbacks.test(&test.account, &test.url).await {
+        Ok(report) => TestResult {
+            status: report.status,
+            took_ms: report.took_ms,
+            note: report.note,
+        },
+        Err(error) => TestResult {
+            status: None,
+            took_ms: 0,
+            note: error.to_string(),
+        },
+    }
+}
+
+fn net(config: &Config, clock: &Clock) -> Result<Net, AppError> {
+    let settings = NetSettings {
+        allow: config.egress.allow.clone(),
+        ..NetSettings::default()
+    };
+    let clock = clock.clone();
+    let sandbox = (
+        Arc::new(Upstream::new()) as _,
+        Arc::new(move || clock.now_ms()) as _,
+    );
+    Net::new(settings, Some(sandbox)).map_err(|error| AppError::Tls(error.to_string()))
+}
+
+/// The secrets of providers, by provider id.
+fn secrets(config: &Config, catalogue: &Catalogue) -> BTreeMap<String, String> {
+    let mut secrets = BTreeMap::new();
+    for provider in catalogue.providers() {
+        let name = provider.secret_env.as_deref();
+        if let Some(secret) = name.and_then(|name| config.secrets.get(name)) {
+            secrets.insert(provider.id.clone(), secret.to_owned());
+        }
+    }
+    secrets
+}
+
+/// Whether a provider can be routed to: it is switched on and has the secret it wants.
+#[must_use]
+pub fn is_usable(config: &Config, provider: &Provider) -> bool {
+    let is_enabled = config
+        .providers
+        .get(&provider.id)
+        .is_none_or(|settings| settings.is_enabled);
+    let name = provider.secret_env.as_deref();
+    is_enabled && name.is_none_or(|name| config.secrets.get(name).is_some())
+}
+
+impl Parts {
+    fn api(
+        &self,
+        callbacks: &Arc<Callbacks>,
+        public_url: String,
+        is_draining: Arc<AtomicBool>,
+    ) -> Api {
+        let config = self.config.clone();
+        let net = self.net.clone();
+        let callbacks = Arc::clone(callbacks);
+        Api {
+            store: self.store.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            settings: ApiSettings {
+                public_url,
+                abilities: Abilities::NONE,
+            },
+            is_usable: Arc::new(move |provider| is_usable(&config, provider)),
+            may_call: Arc::new(move |url| {
+                let url = Url::parse(url).map_err(|_| "the URL is malformed".to_owned())?;
+                net.egress()
+                    .check_url(&url)
+                    .map_err(|blocked| blocked.to_string())
+            }),
+            send_test: Arc::new(move |test| {
+                let callbacks = Arc::clone(&callbacks);
+                Box::pin(async move { send_test(&callbacks, test).await })
+            }),
+            metrics: Arc::new(String::new),
+            is_draining,
+            is_maintenance: Arc::new(AtomicBool::new(false)),
+            counters: Arc::new(Counters::default()),
+        }
+    }
+
+    fn worker(&self) -> Worker {
+        Worker::new(WorkerParts {
+            store: self.store.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            net: self.net.clone(),
+            media: self.media.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            secret: self.secret.clone(),
+            settings: WorkerSettings {
+                concurrency: usize::try_from(self.config.worker.concurrency).unwrap_or(usize::MAX),
+                secrets: secrets(&self.config, &self.catalogue),
+            },
+        })
+    }
+
+    fn sweeper(&self) -> Sweeper {
+        Sweeper {
+            store: self.store.clone(),
+            media: self.media.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+}
