@@ -2,6 +2,8 @@
 //!
 //! Invariant: does no I/O; the caller brings the instant and the jitter.
 
+use jiff::fmt::rfc2822::DateTimeParser;
+
 use crate::store::notices::Verdict;
 
 const S: i64 = 1_000;
@@ -38,6 +40,9 @@ pub fn wait_ms(attempts: i64, jitter: u32) -> Option<i64> {
     Some(wait_ms * per_mille / 1_000)
 }
 
+/// Reads dates even where the day of the week is wrong.
+static DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
+
 /// A `Retry-After` header as a wait in milliseconds, whether it is seconds or an HTTP date.
 #[must_use]
 pub fn retry_after_ms(header: &str, now_ms: i64) -> Option<i64> {
@@ -47,8 +52,11 @@ pub fn retry_after_ms(header: &str, now_ms: i64) -> Option<i64> {
         // More digits than fit are a long time too.
         header.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(S)
     } else {
-        let date = jiff::fmt::rfc2822::parse(header).ok()?;
-        date.timestamp().as_millisecond().saturating_sub(now_ms)
+        DATES
+            .parse_timestamp(header)
+            .ok()?
+            .as_millisecond()
+            .saturating_sub(now_ms)
     };
     Some(wait_ms.clamp(0, RETRY_AFTER_MS_MAX))
 }

@@ -14,6 +14,8 @@ scenarios!(
     a_slow_host_gets_four_at_a_time_and_delays_nobody,
     a_breaker_opens_and_closes,
     an_account_with_many_hosts_delays_nobody,
+    more_hosts_than_a_page_all_get_their_turn,
+    two_nodes_send_everything_once,
 );
 
 async fn a_dead_host_delays_nobody(mut world: World) {
@@ -114,4 +116,44 @@ async fn an_account_with_many_hosts_delays_nobody(mut world: World) {
     let tried = tarpits.iter().filter(|tarpit| !tarpit.seen().is_empty());
     assert_eq!(tried.count(), 4);
     running.stop().await;
+}
+
+async fn more_hosts_than_a_page_all_get_their_turn(mut world: World) {
+    world.set(|settings| settings.in_flight_max = 16);
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let hosts = (0..1_200).map(|n| format!("http://127.2.{}.{}:{port}/", n / 200, n % 200 + 1));
+    let ids = world.end_each(&hosts.collect::<Vec<_>>()).await;
+    let running = world.run();
+    for id in &ids {
+        world.attempts(id, 1).await;
+    }
+    for id in &ids {
+        assert_eq!(world.notice(id).await.0.attempts, 1);
+    }
+    running.stop().await;
+}
+
+async fn two_nodes_send_everything_once(world: World) {
+    if !world.store.is_shared() {
+        return;
+    }
+    let receiver = Receiver::saying(200).await;
+    let (one, other) = (world.run(), world.run());
+    let ids = world.end_all(&receiver.url(), 200).await;
+    for id in &ids {
+        eventually("delivered", async || world.state(id).await == "delivered").await;
+    }
+    one.stop().await;
+    other.stop().await;
+    let mut seen: Vec<String> = receiver
+        .seen()
+        .iter()
+        .map(|post| post.header("webhook-id").to_owned())
+        .collect();
+    seen.sort();
+    let mut expected: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    expected.sort();
+    assert_eq!(seen, expected);
 }

@@ -4,8 +4,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on should stop here, and a skipped one should say so"
+    reason = "a test that cannot go on should stop here"
 )]
 
 mod deliveries;

@@ -197,16 +197,18 @@ impl World {
 
     /// Submits many tasks and ends them well.
     pub async fn end_all(&self, url: &str, count: usize) -> Vec<NoticeId> {
+        self.end_each(&vec![url.to_owned(); count]).await
+    }
+
+    /// Submits a task for each URL and ends it well.
+    pub async fn end_each(&self, urls: &[String]) -> Vec<NoticeId> {
         let mut ids = Vec::new();
-        let mut left = count;
-        while left > 0 {
-            let some = left.min(500);
-            left -= some;
-            let submits = (0..some).map(|_| self.submit(url));
+        for urls in urls.chunks(500) {
+            let submits = urls.iter().map(|url| self.submit(url));
             futures_util::future::join_all(submits).await;
             ids.extend(self.finish(&self.done()).await);
         }
-        assert_eq!(ids.len(), count);
+        assert_eq!(ids.len(), urls.len());
         ids
     }
 
