@@ -174,7 +174,8 @@ async fn the_first_attempt_is_immediate(mut world: World) {
     let began = tokio::time::Instant::now();
     world.end(&receiver.url()).await;
     eventually("a POST", async || !receiver.seen().is_empty()).await;
-    assert!(began.elapsed() < Duration::from_secs(1));
+    // The poll would come after a minute; the rest is for a busy machine.
+    assert!(began.elapsed() < Duration::from_secs(5));
     running.stop().await;
 }
 
