@@ -4,13 +4,25 @@
 //! those is a function in [`Api`].
 
 mod admission;
+mod billing;
 mod body;
+mod callbacks;
 mod caller;
 pub mod counters;
+mod document;
 mod error;
 mod front;
+mod key_wish;
+mod keys;
+mod list;
+mod models;
 mod prefer;
+mod pricing;
+mod probe;
 mod query;
+mod refusals;
+mod shape;
+mod stream;
 mod submit;
 mod tag;
 mod task;
@@ -22,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 use domain::catalogue::{Abilities, Catalogue, Provider};
 use domain::ids::AccountId;
 use futures_util::future::BoxFuture;
@@ -32,6 +44,7 @@ use crate::entropy::Entropy;
 use crate::store::Store;
 pub use caller::ClientIp;
 use counters::{Counters, Endpoint};
+pub use document::openapi;
 pub use error::{ApiError, ErrorBody, Kind};
 use front::FrontLayer;
 
@@ -105,29 +118,86 @@ pub fn router(api: Arc<Api>) -> Router {
         router: Router::new(),
         front: front.clone(),
     };
-    runs(routes)
+    operating(account(catalogue(tasks(routes))))
         .router
         .with_state(api)
         .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
 }
 
-fn runs(routes: Routes) -> Routes {
+fn tasks(routes: Routes) -> Routes {
+    let one = "/api/v1/run/tasks/{task_id}";
+    let below = |name: &str| format!("{one}/{name}");
+    let model = "/api/v1/run/{model_id}";
     routes
+        .at(model, Endpoint::Submit, post(submit::submit))
         .at(
-            "/api/v1/run/{model_id}",
-            Endpoint::Submit,
-            post(submit::submit),
-        )
-        .at(
-            "/api/v1/run/{model_id}/estimate",
+            &format!("{model}/estimate"),
             Endpoint::Estimate,
             post(submit::estimate),
         )
+        .at("/api/v1/run/tasks", Endpoint::Tasks, get(list::list))
+        .at(one, Endpoint::Task, get(task::read))
+        .at(&below("events"), Endpoint::Stream, get(stream::follow))
+        .at(&below("attempts"), Endpoint::Attempts, get(task::attempts))
+        .at(&below("cancel"), Endpoint::Cancel, post(task::cancel))
+}
+
+fn catalogue(routes: Routes) -> Routes {
+    let one = "/api/v1/models/{model_id}";
+    routes
+        .at("/api/v1/models", Endpoint::Models, get(models::list))
+        .at(one, Endpoint::Models, get(models::read))
         .at(
-            "/api/v1/run/tasks/{task_id}",
-            Endpoint::Task,
-            get(task::read),
+            &format!("{one}/schema"),
+            Endpoint::Models,
+            get(models::schema),
         )
+        .at("/api/v1/pricing", Endpoint::Models, get(models::prices))
+}
+
+fn account(routes: Routes) -> Routes {
+    let callbacks = "/api/v1/callbacks";
+    let below = |name: &str| format!("{callbacks}/{name}");
+    let keys = "/api/v1/api-keys";
+    routes
+        .at(callbacks, Endpoint::Callbacks, get(callbacks::list))
+        .at(&below("{id}"), Endpoint::Callbacks, get(callbacks::read))
+        .at(
+            &below("{id}/replay"),
+            Endpoint::Callbacks,
+            post(callbacks::replay),
+        )
+        .at(
+            &below("secret"),
+            Endpoint::Callbacks,
+            get(callbacks::secret),
+        )
+        .at(
+            &below("secret/rotate"),
+            Endpoint::Callbacks,
+            post(callbacks::rotate),
+        )
+        .at(&below("test"), Endpoint::Callbacks, post(callbacks::test))
+        .at(keys, Endpoint::Keys, get(keys::list).post(keys::create))
+        .at(
+            &format!("{keys}/{{id}}"),
+            Endpoint::Keys,
+            delete(keys::delete),
+        )
+        .at(
+            "/api/v1/billing/balance",
+            Endpoint::Billing,
+            get(billing::balance),
+        )
+}
+
+fn operating(routes: Routes) -> Routes {
+    routes
+        .at("/healthz", Endpoint::Probe, get(probe::alive))
+        .at("/readyz", Endpoint::Probe, get(probe::ready))
+        .at("/metrics", Endpoint::Probe, get(probe::metrics))
+        .at("/openapi.json", Endpoint::Docs, get(document::json))
+        .at("/docs", Endpoint::Docs, get(document::page))
 }
 
 /// A router whose every endpoint has its front.

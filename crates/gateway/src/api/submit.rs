@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -11,8 +12,9 @@ use domain::ids::TaskId;
 use domain::order::Scenario;
 use domain::price::Line;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::admission::{check_open, offer};
 use super::body::Fields;
@@ -20,6 +22,11 @@ use super::caller::{Caller, Run};
 use super::counters::Submitted;
 use super::error::{ApiError, Kind};
 use super::prefer::{IDEMPOTENCY_KEY, Wishes};
+use super::refusals::{
+    BadRequest, FeatureDisabled, InsufficientCredits, Invalid, Maintenance, NotFound, TooLarge,
+    Unauthorized, Unavailable,
+};
+use super::shape::SubmitBody;
 use super::{Api, Id, json_text, wait};
 use crate::store::keys::Principal;
 use crate::store::submit::{Admission, Idempotency};
@@ -27,6 +34,28 @@ use crate::view::TaskView;
 
 static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
+/// Submit a task
+///
+/// The price, or its upper bound, is held until the task ends; a task that fails costs nothing. The
+/// reply comes when the task is safely stored, not when it is done.
+#[utoipa::path(
+    post, path = "/api/v1/run/{model_id}", tag = "Run",
+    params(
+        ("model_id" = String, Path, description = "The model.", example = "video_generate.kling_2_6"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, kept for 7 days. The same key with the same request gives the first reply again, with `Idempotent-Replayed: true`."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`, N up to 60: if the task ends within N seconds, the reply holds the whole task as well."),
+        ("RouterBase-Sandbox" = Option<String>, Header, description = "Runs in the sandbox and says what it plays: `delay=2s, outcome=success|fail|moderated|timeout|rate_limited|garbage, progress=5`."),
+    ),
+    request_body(content = SubmitBody, example = json!({
+        "prompt": "a fox in the snow", "video_params": {"aspect_ratio": "16:9", "duration": 5},
+        "callback_url": "https://example.com/hook",
+    })),
+    responses(
+        (status = 200, description = "It is stored.", body = super::shape::Submitted),
+        BadRequest, Unauthorized, InsufficientCredits, NotFound, TooLarge, Invalid, Maintenance,
+        Unavailable, FeatureDisabled,
+    )
+)]
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
     caller: Caller<Run>,
@@ -151,34 +180,75 @@ async fn waited(
 }
 
 /// What a run would cost.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Estimate {
+    /// What is expected.
+    #[schema(value_type = f64, example = 0.55)]
     credits: Credits,
+    /// What is held; it never costs more.
+    #[schema(value_type = f64, example = 0.55)]
     max_credits: Credits,
+    /// `USD`.
     currency: &'static str,
-    breakdown: Vec<Line>,
+    /// How `max_credits` comes about.
+    breakdown: Vec<EstimateLine>,
+    /// Known parameters the model has no use for; absent when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ignored: Vec<String>,
 }
 
+/// One line of an estimate.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EstimateLine {
+    /// What is paid for.
+    label: String,
+    /// How many.
+    #[schema(value_type = f64)]
+    quantity: Number,
+    /// For one.
+    #[schema(value_type = f64)]
+    unit_price: Credits,
+    /// For the line.
+    #[schema(value_type = f64)]
+    amount: Credits,
+}
+
+/// Estimate a task
+///
+/// Takes the body of a submit, checks it in the same way and runs nothing.
+#[utoipa::path(
+    post, path = "/api/v1/run/{model_id}/estimate", tag = "Run",
+    params(("model_id" = String, Path, description = "The model.", example = "video_generate.kling_2_6")),
+    request_body = SubmitBody,
+    responses(
+        (status = 200, description = "What it would cost.", body = Estimate),
+        BadRequest, Unauthorized, NotFound, TooLarge, Invalid, Unavailable, FeatureDisabled,
+    )
+)]
 pub(super) async fn estimate(
     State(api): State<Arc<Api>>,
     caller: Caller<Run>,
     Id(model): Id,
     wishes: Wishes,
     Fields(body): Fields,
-) -> Result<axum::Json<Estimate>, ApiError> {
+) -> Result<Json<Estimate>, ApiError> {
     let offer = offer(&api, &caller.0, &model, &body, wishes.scenario)?;
     let order = &offer.submission.order;
-    let breakdown = match caller.0.grant.sandbox {
+    let lines = match caller.0.grant.sandbox {
         true => offer.price.breakdown(order),
         false => offer.model.price.breakdown(order),
     };
-    Ok(axum::Json(Estimate {
+    let line = |line: Line| EstimateLine {
+        label: line.label,
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        amount: line.amount,
+    };
+    Ok(Json(Estimate {
         credits: offer.hold,
         max_credits: offer.hold,
         currency: "USD",
-        breakdown,
+        breakdown: lines.into_iter().map(line).collect(),
         ignored: offer.submission.ignored,
     }))
 }

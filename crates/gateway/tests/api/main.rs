@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod document;
 mod errors;
 mod submit;
 mod world;

@@ -1,0 +1,43 @@
+//! What machines ask of the process: alive, ready, figures.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use super::error::Kind;
+use super::refusals::Unavailable;
+use super::{Api, ApiError};
+
+/// Whether the process is alive
+#[utoipa::path(
+    get, path = "/healthz", tag = "Operating", security(()),
+    responses((status = 200, description = "It is.", body = String, content_type = "text/plain", example = "ok"))
+)]
+pub(super) async fn alive() -> &'static str {
+    "ok"
+}
+
+/// Whether requests should be sent here
+#[utoipa::path(
+    get, path = "/readyz", tag = "Operating", security(()),
+    responses((status = 200, description = "They should.", body = String, content_type = "text/plain", example = "ready"), Unavailable)
+)]
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<&'static str, ApiError> {
+    if api.is_draining() {
+        return Err(ApiError::new(Kind::Overloaded, "The server is stopping."));
+    }
+    api.store.ping().await?;
+    Ok("ready")
+}
+
+/// Figures for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", tag = "Operating", security(()),
+    responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "application/openmetrics-text"))
+)]
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], (api.metrics)())
+}

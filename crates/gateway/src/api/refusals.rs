@@ -1,0 +1,75 @@
+//! The refusals an endpoint documents: one type for each, so that every endpoint lists its own.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use utoipa::IntoResponses;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+
+use super::error::Kind;
+
+macro_rules! refusals {
+    ($($name:ident: $kind:ident, $text:literal, $message:literal $(, $more:tt)?;)*) => {$(
+        pub(super) enum $name {}
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                described(Kind::$kind, $text, $message, &[$(json!($more))?])
+            }
+        }
+    )*};
+}
+
+refusals! {
+    BadRequest: BadRequest, "The body is no JSON object, or its content type is none of JSON.",
+        "The body must be a JSON object.";
+    Unauthorized: Unauthorized,
+        "The key is missing, malformed, unknown, revoked, expired, out of its scopes, or used from \
+         an address outside its whitelist. All causes look the same.",
+        "The API key is missing, not valid, or not allowed to do this.";
+    InsufficientCredits: InsufficientCredits, "The balance does not cover the price.",
+        "This costs up to 0.55 credits, more than can be spent now.";
+    NotFound: NotFound, "There is no such thing, or it belongs to another account.",
+        "There is no such task.";
+    Ended: Conflict, "The task has ended already.", "The task has ended already.";
+    TooOld: Conflict, "The callback is too old to be sent again.",
+        "The callback is older than 30 days and cannot be sent again.";
+    TooLarge: TooLarge, "The body is over 1 MiB.", "The body must have at most 1048576 bytes.";
+    Invalid: Validation, "A field is missing or its value is not allowed.",
+        "video_params.duration must be one of the numbers 5, 10.",
+        { "param": "video_params.duration", "allowed": [5, 10] };
+    Maintenance: Maintenance, "The operator switched submits off; reads still work.",
+        "Submits are switched off for maintenance; reads still work.";
+    Unavailable: Overloaded,
+        "Too much is waiting, or the store cannot be reached. Nothing was recorded; see Retry-After.",
+        "The server is busy or cannot reach its store. Nothing was recorded; try again.";
+    FeatureDisabled: FeatureDisabled, "The model or feature is switched off.",
+        "The model video_generate.kling_2_6 is switched off.";
+}
+
+fn described(
+    kind: Kind,
+    text: &str,
+    message: &str,
+    more: &[Value],
+) -> BTreeMap<String, RefOr<Response>> {
+    let mut example = json!({
+        "code": kind.code(), "type": kind.as_str(), "message": message, "msg": message,
+        "retryable": kind.is_retryable(), "request_id": "req_5f0c2b9a4e7d81c300000001",
+    });
+    for more in more.iter().filter_map(Value::as_object) {
+        for (name, value) in more {
+            example[name] = value.clone();
+        }
+    }
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Error")))
+        .example(Some(example))
+        .build();
+    let response = ResponseBuilder::new()
+        .description(text)
+        .content("application/json", content)
+        .build();
+    BTreeMap::from([(kind.code().to_string(), RefOr::T(response))])
+}
