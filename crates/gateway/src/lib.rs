@@ -9,6 +9,7 @@ pub mod config;
 pub mod edge;
 pub mod entropy;
 pub mod media;
+pub mod metrics;
 pub mod net;
 pub mod sandbox;
 pub mod spawn;
