@@ -50,6 +50,18 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The version of the tables.
+    ///
+    /// # Errors
+    /// The store is unavailable; `Broken` where there are no tables.
+    pub async fn any_schema_version(&self) -> Result<i64, StoreError> {
+        let reader = self.reader().await?;
+        let newest = reader.session().row(NEWEST, &[]).await?;
+        Ok(newest.map_or(Ok(0), |row| row.int(0))?)
+    }
+}
+
 /// All in one transaction: a crash leaves the schema as it was.
 async fn run(db: Session<'_>, now_ms: i64) -> Result<Vec<i64>, DbError> {
     db.begin().await?;

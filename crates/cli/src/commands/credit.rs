@@ -1,0 +1,75 @@
+//! Giving credits.
+
+use clap::{Args, Subcommand};
+use domain::credits::Credits;
+use gateway::app::bootstrap::DEFAULT_ACCOUNT;
+use gateway::clock::Clock;
+use gateway::entropy::Entropy;
+use gateway::store::accounts::{Grant as Kind, Granted};
+
+use super::{amount, known_account, store};
+use crate::{FAILED, Failure, Settings, USAGE, output};
+
+#[derive(Debug, Subcommand)]
+pub enum Credit {
+    Grant(Grant),
+}
+
+/// Give credits to an account, or take some back, and print what it has then
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A reference counts once: granting again with the same one changes nothing, so a
+script may be run again.
+
+Examples:
+  routerbase credit grant --account shop --credits 50 --reference invoice-117
+  routerbase credit grant --account shop --credits=-5"
+)]
+pub struct Grant {
+    /// Name of the account
+    #[arg(long, default_value = DEFAULT_ACCOUNT)]
+    account: String,
+    /// How many; negative for a correction downwards
+    #[arg(long, value_parser = amount, value_name = "N", allow_hyphen_values = true)]
+    credits: Credits,
+    /// What they are for; a random one unless given
+    #[arg(long)]
+    reference: Option<String>,
+}
+
+impl Credit {
+    pub async fn run(self, settings: &Settings) -> anyhow::Result<()> {
+        let Self::Grant(Grant {
+            account,
+            credits,
+            reference,
+        }) = self;
+        if credits == Credits::ZERO {
+            return Err(Failure::new(USAGE, "0 credits change nothing").into());
+        }
+        let config = settings.load()?;
+        let store = store(&config).await?;
+        let id = known_account(&store, &account).await?;
+        let random = || format!("cli-{}", hex::encode(Entropy::system().bytes::<10>()));
+        let reference = reference.unwrap_or_else(random);
+        let kind = if credits > Credits::ZERO {
+            Kind::TopUp
+        } else {
+            Kind::Adjust
+        };
+        let now_ms = Clock::system().now_ms();
+        match store.grant(&id, kind, credits, &reference, now_ms).await? {
+            Granted::Yes => {}
+            Granted::Before => {
+                output::complain(&format!("{reference} was entered before; nothing changed"));
+            }
+            Granted::Insufficient => {
+                let message = format!("{account} has not so much that is free");
+                return Err(Failure::new(FAILED, message).into());
+            }
+        }
+        let balance = store.balance(&id).await?;
+        output::line(&balance.available().to_string())?;
+        Ok(())
+    }
+}

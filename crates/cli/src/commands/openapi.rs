@@ -1,0 +1,17 @@
+//! The API's own description.
+
+use clap::Args;
+
+/// Print the OpenAPI document of the API
+#[derive(Debug, Args)]
+#[command(after_help = "A running server has the same under /openapi.json.
+
+Example:
+  routerbase openapi > openapi.json")]
+pub struct Openapi {}
+
+impl Openapi {
+    pub fn run(self) -> anyhow::Result<()> {
+        anyhow::bail!("this build has no document")
+    }
+}

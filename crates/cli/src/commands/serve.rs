@@ -1,0 +1,93 @@
+//! Running the gateway.
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use gateway::app::App;
+use gateway::config::{Config, LogFormat, Role};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::{Settings, output};
+
+/// Run the gateway
+#[derive(Debug, Args)]
+#[command(
+    after_help = "With nothing configured it listens on 127.0.0.1:8080, keeps everything under
+./data, runs every model in the built-in sandbox, and prints the first key once.
+The address is printed as `listening on http://HOST:PORT`. SIGTERM and SIGINT
+let requests and steps under way end.
+
+Examples:
+  routerbase serve
+  ROUTERBASE_SERVER__LISTEN=0.0.0.0:80 KIE_API_KEY=… routerbase serve
+  routerbase serve --role worker --config /etc/routerbase.toml"
+)]
+pub struct Serve {
+    /// What this node does, instead of server.role
+    #[arg(long)]
+    role: Option<RoleWord>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleWord {
+    /// Answers requests and runs tasks
+    All,
+    /// Answers requests
+    Api,
+    /// Runs tasks
+    Worker,
+}
+
+impl Serve {
+    pub async fn run(self, settings: &Settings) -> anyhow::Result<()> {
+        let mut config = settings.load()?;
+        if let Some(role) = self.role {
+            config.server.role = match role {
+                RoleWord::All => Role::All,
+                RoleWord::Api => Role::Api,
+                RoleWord::Worker => Role::Worker,
+            };
+        }
+        log(&config)?;
+        let is_random = config.bootstrap.key.is_none();
+        let stop = stop()?;
+        let app = App::open(config).await?;
+        if let Some(key) = app.first_key.as_ref().filter(|_| is_random) {
+            output::line(&format!("first key, shown once: {}", key.reveal()))?;
+        }
+        output::line(&format!("listening on http://{}", app.address))?;
+        app.run(stop).await;
+        Ok(())
+    }
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.
+fn stop() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
+    let heard = stop.clone();
+    gateway::spawn::detached("signals", async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        output::complain("stopping: no new work; what is under way ends");
+        heard.cancel();
+    });
+    Ok(stop)
+}
+
+/// Log lines go to stderr: stdout is for results.
+fn log(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log.level)?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = match config.log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    set.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))
+}
