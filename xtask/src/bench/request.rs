@@ -1,0 +1,39 @@
+//! Requests, rendered before anything is measured.
+
+use std::net::SocketAddr;
+
+/// Leads to the handler that does not read the body.
+pub const CONSTANT: &str = "/constant";
+
+/// The submit as axum matches it.
+pub const RUN: &str = "/api/v1/run/{model_id}";
+
+/// The status read as axum matches it.
+pub const TASK: &str = "/api/v1/run/tasks/{task_id}";
+
+/// The key every server is started with.
+pub const KEY: &str = "sk-t0-bench-0123456789abcdef0123456789abcdef";
+
+const MODEL: &str = "image_generate.imagen_4";
+
+/// About as much as a real client sends.
+const BODY: &str = r#"{"prompt":"A lighthouse on a basalt cliff at dusk, long exposure, the sea like milk, warm light in the lantern room, gulls","generation_type":"image","image_params":{"aspect_ratio":"16:9","negative_prompt":"text, people","seed":42},"metadata":{"shop":"north","order":"118-4432"}}"#;
+
+/// A submit; `prefix` comes before the path.
+pub fn submit(host: SocketAddr, prefix: &str) -> Vec<u8> {
+    let path = RUN.replace("{model_id}", MODEL);
+    let length = BODY.len();
+    format!(
+        "POST {prefix}{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{BODY}"
+    )
+    .into_bytes()
+}
+
+/// A status read, conditional if there is an `etag`.
+pub fn status(host: SocketAddr, task: &str, etag: Option<&str>) -> Vec<u8> {
+    let path = TASK.replace("{task_id}", task);
+    let condition = etag.map_or_else(String::new, |etag| format!("If-None-Match: {etag}\r\n"));
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n{condition}\r\n")
+        .into_bytes()
+}
