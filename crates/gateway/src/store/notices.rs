@@ -66,11 +66,13 @@ pub struct Verdict {
     pub due_ms: i64,
 }
 
-const CLAIM: &str = "UPDATE notices SET lease_until_ms = $1
-    WHERE id IN (
-        SELECT id FROM notices WHERE state = 'pending' AND due_ms <= $2 AND lease_until_ms <= $2
-        ORDER BY due_ms LIMIT $3 /* skip locked */)
-    AND state = 'pending' AND due_ms <= $2 AND lease_until_ms <= $2
+// The CTE runs once, whatever the plan; a subquery in IN may not, and then claims beyond its limit.
+const CLAIM: &str = "WITH due AS (
+        SELECT id FROM notices WHERE state = 'pending' AND due_ms <= $1 AND lease_until_ms <= $1
+        ORDER BY due_ms LIMIT $2 /* skip locked */)
+    UPDATE notices SET lease_until_ms = $3
+    WHERE id IN (SELECT id FROM due)
+    AND state = 'pending' AND due_ms <= $1 AND lease_until_ms <= $1
     RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms, last_status,
         created_ms, updated_ms";
 
@@ -263,7 +265,7 @@ impl Operation for Claim {
 
     async fn run(&self, db: Session<'_>) -> Result<Vec<Notice>, DbError> {
         let until_ms = self.now_ms.saturating_add(LEASE_MS);
-        let values = values![until_ms, self.now_ms, self.limit];
+        let values = values![self.now_ms, self.limit, until_ms];
         let rows = db.rows(CLAIM, values).await?;
         rows.iter().map(read).collect()
     }
