@@ -14,6 +14,10 @@ use crate::values;
 /// How long the old secret goes on signing after a rotation, in milliseconds.
 pub const ROTATION_MS: i64 = 86_400_000;
 
+/// The largest amount of one grant, and of what an account can have: far beyond any real one, and far
+/// enough from 64 bits that no sum overflows.
+const CREDITS_MAX: i64 = 1_000_000_000_000_000_000;
+
 /// What is kept of an account beside its columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Body {
@@ -83,7 +87,7 @@ const ENTRY: &str = "INSERT INTO entries (id, account, kind, task, amount, creat
 const UNENTER: &str = "DELETE FROM entries WHERE id = $1";
 
 const POST: &str = "UPDATE accounts SET posted = posted + $1
-    WHERE id = $2 AND posted + $1 >= held";
+    WHERE id = $2 AND posted + $1 >= held AND posted + $1 <= 1000000000000000000";
 
 const BALANCE: &str = "SELECT posted, held FROM accounts WHERE id = $1";
 
@@ -148,7 +152,7 @@ impl Store {
     /// Enters credits once for a reference.
     ///
     /// # Errors
-    /// The store is unavailable.
+    /// `Duplicate` when the amount is not one that such an entry can have; the store is unavailable.
     pub async fn grant(
         &self,
         account: &AccountId,
@@ -157,6 +161,15 @@ impl Store {
         reference: &str,
         now_ms: i64,
     ) -> Result<Granted, StoreError> {
+        let least = match grant {
+            Grant::TopUp => 1,
+            Grant::Adjust => -CREDITS_MAX,
+        };
+        if !(least..=CREDITS_MAX).contains(&credits.0) {
+            return Err(StoreError::Duplicate(
+                "the amount is out of range".to_owned(),
+            ));
+        }
         self.write(Granting {
             entry: format!("{}:{reference}", grant.as_str()),
             account: account.clone(),
