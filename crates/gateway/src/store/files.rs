@@ -26,7 +26,12 @@ const EXPIRED: &str = "SELECT path FROM files WHERE expires_ms <= $1 ORDER BY ex
 
 const FORGET: &str = "DELETE FROM files WHERE path = $1 AND expires_ms <= $2";
 
-const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE created_ms < $1";
+const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE (account, key) IN (
+        SELECT account, key FROM idempotency WHERE created_ms < $1 ORDER BY created_ms LIMIT $2)
+    AND created_ms < $1";
+
+/// How many idempotency keys are forgotten at once, so that no submit waits long behind it.
+const FORGET_KEYS_MAX: u64 = 1_000;
 
 const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
 
@@ -85,7 +90,14 @@ impl Store {
     /// The store is unavailable.
     pub async fn any_sweep_idempotency(&self, now_ms: i64) -> Result<u64, StoreError> {
         let before_ms = now_ms.saturating_sub(IDEMPOTENCY_MS);
-        self.write(SweepKeys { before_ms }).await
+        let mut forgotten: u64 = 0;
+        loop {
+            let some = self.write(SweepKeys { before_ms }).await?;
+            forgotten = forgotten.saturating_add(some);
+            if some < FORGET_KEYS_MAX {
+                return Ok(forgotten);
+            }
+        }
     }
 
     /// The deployment's secret in hex, the same on every node; `fresh` if there is none yet.
@@ -120,7 +132,9 @@ impl Operation for SweepKeys {
     type Answer = u64;
 
     async fn run(&self, db: Session<'_>) -> Result<u64, DbError> {
-        db.execute(FORGET_KEYS, values![self.before_ms]).await
+        let limit = i64::try_from(FORGET_KEYS_MAX).unwrap_or(i64::MAX);
+        db.execute(FORGET_KEYS, values![self.before_ms, limit])
+            .await
     }
 }
 

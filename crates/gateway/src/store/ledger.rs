@@ -42,6 +42,13 @@ const CLOSE_WITHOUT_HOLD: &str = "SELECT c.id FROM entries c WHERE c.kind = 'clo
     AND NOT EXISTS (SELECT 1 FROM entries h WHERE h.id = 'hold:' || c.task AND h.amount = c.hold
         AND h.account = c.account) LIMIT 100";
 
+const OPEN_WITHOUT_TASK: &str = "SELECT h.id FROM entries h WHERE h.kind = 'hold'
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id = h.task)
+    AND NOT EXISTS (SELECT 1 FROM entries c WHERE c.id = 'close:' || h.task) LIMIT 100";
+
+const WITHOUT_ACCOUNT: &str = "SELECT e.id FROM entries e
+    WHERE NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = e.account) LIMIT 100";
+
 impl Store {
     /// Recomputes every balance and looks for entries that should not be, or are missing. On a busy
     /// store it may see a task between two reads; run it again before believing a single problem.
@@ -71,6 +78,8 @@ impl Store {
             (OPEN_WITH_CLOSE, "goes on although its hold is closed"),
             (FAILED_BUT_CHARGED, "failed and was charged"),
             (CLOSE_WITHOUT_HOLD, "closes a hold that is not there"),
+            (OPEN_WITHOUT_TASK, "holds for a task that is not there"),
+            (WITHOUT_ACCOUNT, "belongs to no account"),
         ] {
             for row in db.rows(sql, &[]).await? {
                 check.problems.push(format!("{} {problem}", row.text(0)?));

@@ -22,8 +22,9 @@ pub const MIGRATIONS: [Migration; 1] = [Migration {
     sql: include_str!("migrations/0001_tasks.sql"),
 }];
 
-/// Any number will do, as long as every version of the program uses the same.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(7065212)";
+/// Any number will do, as long as every version of the program uses the same. Making an index, or
+/// waiting for a node that makes one, may take longer than other statements may.
+const LOCK: &str = "SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(7065212)";
 
 const RECORDS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_ms BIGINT NOT NULL)";
