@@ -233,18 +233,22 @@ pub fn success() -> Vec<Outcome> {
 
 /// Runs SQL beside the store, as someone with a database shell would.
 pub async fn by_hand(db: &TestStore, sql: &str) {
+    try_by_hand(db, sql).await.unwrap();
+}
+
+/// The same, where the database may refuse.
+pub async fn try_by_hand(db: &TestStore, sql: &str) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(path) = db.url.strip_prefix("sqlite://") {
-        let file = rusqlite::Connection::open(path).unwrap();
-        file.busy_timeout(std::time::Duration::from_secs(5))
-            .unwrap();
-        return file.execute_batch(sql).unwrap();
+        let file = rusqlite::Connection::open(path)?;
+        file.busy_timeout(std::time::Duration::from_secs(5))?;
+        return Ok(file.execute_batch(sql)?);
     }
-    let (client, connection) = tokio_postgres::connect(&db.url, NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&db.url, NoTls).await?;
     let run = async {
         let done = client.batch_execute(sql).await;
         drop(client);
         done
     };
     let (done, _) = tokio::join!(run, connection);
-    done.unwrap();
+    Ok(done?)
 }

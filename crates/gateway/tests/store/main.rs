@@ -4,18 +4,18 @@
 mod support;
 
 mod accounts;
-//mod cancel;
+mod cancel;
 mod claims;
-//mod commits;
+mod commits;
 //mod faults;
-//mod files;
+mod files;
 mod fixture;
 //mod group_commit;
 mod keys;
-//mod ledger;
+mod ledger;
 mod migrations;
-//mod notices;
+mod notices;
 //mod oracle;
-//mod reads;
+mod reads;
 mod statements;
 mod submit;

@@ -1,0 +1,64 @@
+//! Result files and the deployment's secret.
+
+use futures_util::future::join_all;
+
+use crate::fixture::{accepted, finished, intended, steps, stored, tenant, upstream_id};
+use crate::support::{NOW_MS, stores};
+
+#[tokio::test]
+async fn a_file_ends_when_it_expires() {
+    for db in stores().await {
+        let tenant = tenant(&db.store, 100).await;
+        for n in 0..3 {
+            let mut held = tenant.claimed(&db.store, 1).await;
+            let path = format!("secret/{n}.png");
+            let outcomes = [
+                intended(0),
+                accepted(&upstream_id()),
+                finished(),
+                stored(&path),
+            ];
+            steps(&db.store, &mut held, outcomes).await;
+        }
+        let end = NOW_MS + 1_000;
+        let file = |path: &'static str, now_ms| db.store.any_file(path, now_ms);
+        assert!(
+            file("secret/0.png", end - 1).await.unwrap().is_some(),
+            "{}",
+            db.name
+        );
+        assert_eq!(file("secret/0.png", end).await, Ok(None));
+        assert_eq!(file("other\u{0}", NOW_MS).await, Ok(None));
+        assert_eq!(db.store.any_expired_files(end - 1, 10).await, Ok(vec![]));
+        assert_eq!(db.store.any_expired_files(end, 2).await.unwrap().len(), 2);
+        // What has not expired is not forgotten.
+        let forget = |now_ms| db.store.any_forget_file("secret/0.png".to_owned(), now_ms);
+        forget(end - 1).await.unwrap();
+        assert_eq!(db.store.any_expired_files(end, 10).await.unwrap().len(), 3);
+        forget(end).await.unwrap();
+        let left = db.store.any_expired_files(end, 10).await.unwrap();
+        assert_eq!(left.len(), 2, "{}", db.name);
+        assert!(!left.contains(&"secret/0.png".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_start_together_agree_on_the_secret() {
+    for db in stores().await {
+        let twin = db.twin().await;
+        let nodes = [&db.store, &twin];
+        let asked = (0..10).map(|n| nodes[n % 2].any_secret(format!("secret {n}")));
+        let answers: Vec<_> = join_all(asked)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        assert!(
+            answers.iter().all(|answer| *answer == answers[0]),
+            "{}",
+            db.name
+        );
+        let later = twin.any_secret("another".to_owned()).await;
+        assert_eq!(later.as_ref(), Ok(&answers[0]));
+    }
+}

@@ -1,0 +1,116 @@
+//! Reading tasks: only the account's own, newest first, page by page.
+
+use domain::task::Status;
+use gateway::store::tasks::TaskFilter;
+
+use crate::fixture::{steps, success, tenant};
+use crate::support::stores;
+
+#[tokio::test]
+async fn an_account_sees_its_own_tasks_only() {
+    for db in stores().await {
+        let (owner, other) = (tenant(&db.store, 100).await, tenant(&db.store, 100).await);
+        let mut held = owner.claimed(&db.store, 1).await;
+        steps(&db.store, &mut held, success()).await;
+        let id = &held.task.id;
+        assert!(db.store.task(&owner.account, id).await.unwrap().is_some());
+        assert_eq!(
+            db.store.task(&other.account, id).await,
+            Ok(None),
+            "{}",
+            db.name
+        );
+        assert_eq!(
+            db.store.attempts(&owner.account, id).await.unwrap().len(),
+            1
+        );
+        assert_eq!(db.store.attempts(&other.account, id).await, Ok(vec![]));
+        let filter = TaskFilter {
+            limit: 10,
+            ..TaskFilter::default()
+        };
+        assert_eq!(db.store.tasks(&other.account, &filter).await, Ok(vec![]));
+        assert_eq!(db.store.notices(&other.account, None, 10).await, Ok(vec![]));
+        let named = Some(id.as_str());
+        assert_eq!(
+            db.store.notices(&other.account, named, 10).await,
+            Ok(vec![])
+        );
+        assert_eq!(
+            db.store
+                .notices(&owner.account, named, 10)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_without_gap_or_overlap() {
+    for db in stores().await {
+        let tenant = tenant(&db.store, 100).await;
+        let mut made = Vec::new();
+        for _ in 0..7 {
+            made.push(tenant.submitted(&db.store, 1).await.id);
+        }
+        made.reverse();
+        let mut seen = Vec::new();
+        loop {
+            let filter = TaskFilter {
+                before: seen.last().cloned(),
+                limit: 3,
+                ..TaskFilter::default()
+            };
+            let page = db.store.tasks(&tenant.account, &filter).await.unwrap();
+            assert!(page.len() <= 3);
+            if page.is_empty() {
+                break;
+            }
+            seen.extend(page.into_iter().map(|read| read.task.id));
+        }
+        assert_eq!(seen, made, "{}", db.name);
+    }
+}
+
+#[tokio::test]
+async fn lists_are_filtered_by_status_and_model() {
+    for db in stores().await {
+        let tenant = tenant(&db.store, 100).await;
+        let mut held = tenant.claimed(&db.store, 1).await;
+        steps(&db.store, &mut held, success()).await;
+        let mut other = tenant.task(1);
+        other.order.model = "other-model".to_owned();
+        db.store.submit(&other, None).await.unwrap();
+        let list = |status, model: Option<&str>| {
+            let filter = TaskFilter {
+                status,
+                model: model.map(str::to_owned),
+                before: None,
+                limit: 10,
+            };
+            let (store, account) = (&db.store, &tenant.account);
+            async move {
+                let tasks = store.tasks(account, &filter).await.unwrap();
+                tasks
+                    .into_iter()
+                    .map(|read| read.task.id)
+                    .collect::<Vec<_>>()
+            }
+        };
+        let (done, open) = (held.task.id.clone(), other.id);
+        assert_eq!(list(None, None).await.len(), 2, "{}", db.name);
+        assert_eq!(list(Some(Status::Success), None).await, [done]);
+        assert_eq!(list(Some(Status::Waiting), None).await, [open.clone()]);
+        assert_eq!(list(None, Some("other-model")).await, [open]);
+        assert!(
+            list(Some(Status::Success), Some("other-model"))
+                .await
+                .is_empty()
+        );
+        for hostile in ["%", "'", "with a \u{0} in it"] {
+            assert!(list(None, Some(hostile)).await.is_empty(), "{}", db.name);
+        }
+    }
+}
