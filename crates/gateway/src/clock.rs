@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use tokio::time::Instant;
+
 /// Tells the time. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -11,6 +13,7 @@ pub struct Clock(Source);
 enum Source {
     System,
     Manual(Arc<AtomicI64>),
+    Following { origin: Instant, origin_ms: i64 },
 }
 
 impl Clock {
@@ -25,6 +28,16 @@ impl Clock {
     pub fn manual(now_ms: i64) -> (Self, Arc<AtomicI64>) {
         let hand = Arc::new(AtomicI64::new(now_ms));
         (Self(Source::Manual(Arc::clone(&hand))), hand)
+    }
+
+    /// A clock that reads `now_ms` now and goes on with the runtime's timers, which a simulation
+    /// moves.
+    #[must_use]
+    pub fn following(now_ms: i64) -> Self {
+        Self(Source::Following {
+            origin: Instant::now(),
+            origin_ms: now_ms,
+        })
     }
 
     /// Unix time in milliseconds.
@@ -42,6 +55,10 @@ impl Clock {
                 })
             }
             Source::Manual(hand) => hand.load(Ordering::Acquire),
+            Source::Following { origin, origin_ms } => {
+                let passed = origin.elapsed().as_millis();
+                origin_ms.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
+            }
         }
     }
 }

@@ -111,11 +111,17 @@ impl Media {
     /// The settings name none, or the folder cannot be made.
     pub fn open(settings: MediaSettings, secret: &str) -> Result<Self, MediaError> {
         let objects = objects(&settings)?;
-        Ok(Self {
+        Ok(Self::over(objects, settings, secret))
+    }
+
+    /// The same over an object store that is open already, whatever the settings name.
+    #[must_use]
+    pub fn over(objects: Arc<dyn ObjectStore>, settings: MediaSettings, secret: &str) -> Self {
+        Self {
             objects,
             secret: secret.into(),
             settings: Arc::new(settings),
-        })
+        }
     }
 
     /// Largest result file, in bytes.

@@ -20,6 +20,7 @@ pub mod work;
 
 use std::sync::Arc;
 
+pub use committer::Gate;
 use committer::{Committer, Operation};
 use db::{DbError, Location, Postgres, Session, Sqlite};
 use domain::ids::TaskId;
@@ -139,6 +140,26 @@ impl Store {
                 })
             }
         }
+    }
+
+    /// Opens a SQLite file for a simulation: beside others, with everything that is written passing
+    /// a gate and no thread of its own, so that the same seed gives the same run.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub async fn open_simulated(
+        path: &std::path::Path,
+        now_ms: i64,
+        gate: Gate,
+    ) -> Result<Self, StoreError> {
+        let database = Arc::new(Sqlite::open(path, false)?);
+        let store = Self {
+            committer: Committer::sqlite_in_runtime(&database, gate),
+            database: Database::Sqlite(database),
+            hints: Arc::new(Hints::new()),
+        };
+        store.migrate(now_ms).await?;
+        Ok(store)
     }
 
     /// Whether other nodes may work on the same store.

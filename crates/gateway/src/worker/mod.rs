@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use dialects::Dialect;
 use domain::catalogue::Catalogue;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +53,12 @@ pub struct WorkerSettings {
     pub secrets: BTreeMap<String, String>,
 }
 
+/// Finds a dialect by the name in a provider file.
+pub type Dialects = fn(&str) -> Option<&'static dyn Dialect>;
+
+/// Takes a step to be run beside others.
+pub type Spawn = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+
 /// A worker.
 pub struct Worker {
     store: Store,
@@ -64,6 +72,9 @@ pub struct Worker {
     owner: String,
     /// What tokens of attempts are derived from.
     secret: String,
+    dialects: Dialects,
+    /// Where steps run; `None` for the runtime.
+    spawn: Option<Spawn>,
     /// Until when the leases were renewed, Unix milliseconds.
     leased_until_ms: AtomicI64,
     /// When the loop means to look again.
@@ -108,7 +119,23 @@ impl Worker {
             entropy: parts.entropy,
             secret: parts.secret,
             settings: parts.settings,
+            dialects: dialects::dialect,
+            spawn: None,
         }
+    }
+
+    /// The same with other dialects than those that are built in, for tests.
+    #[must_use]
+    pub fn speaking(mut self, dialects: Dialects) -> Self {
+        self.dialects = dialects;
+        self
+    }
+
+    /// The same with its steps run elsewhere: a simulator stops and drops them with the worker.
+    #[must_use]
+    pub fn spawning(mut self, spawn: Spawn) -> Self {
+        self.spawn = Some(spawn);
+        self
     }
 
     /// Works until `stop`, then finishes the steps under way and gives its leases back.
@@ -141,13 +168,17 @@ impl Worker {
                     break;
                 };
                 let worker = Arc::clone(self);
-                steps.spawn(async move {
+                let step = async move {
                     let due_ms = worker.work_guarded(claim).await;
                     drop(slot);
                     if due_ms <= worker.wake_ms.load(Ordering::Acquire) {
                         worker.look_again.notify_one();
                     }
-                });
+                };
+                match &self.spawn {
+                    None => drop(steps.spawn(step)),
+                    Some(spawn) => spawn(Box::pin(steps.track_future(step))),
+                }
             }
             if !is_more {
                 self.sleep(free > 0, stop).await;
@@ -210,7 +241,9 @@ impl Worker {
         self.wake_ms.store(wake_ms, Ordering::Release);
         let ms = until_ms.saturating_sub(now_ms).max(1);
         let pause = Duration::from_millis(u64::try_from(ms).unwrap_or(1));
+        // In a fixed order here and below, so that a simulation repeats itself.
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = self.store.work_hinted() => {}
             () = self.look_again.notified() => {}
@@ -221,6 +254,7 @@ impl Worker {
     async fn heartbeat(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)) => {}
             }

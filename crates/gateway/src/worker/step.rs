@@ -104,7 +104,7 @@ impl Worker {
         let route = task.route().ok_or_else(|| unusable("no such route"))?;
         let provider = self.catalogue.provider(&route.provider);
         let provider = provider.ok_or_else(|| unusable("no such provider"))?;
-        let dialect = dialects::dialect(&provider.dialect);
+        let dialect = (self.dialects)(&provider.dialect);
         let secret = self.settings.secrets.get(&provider.id).map(String::as_str);
         if provider.secret_env.is_some() && secret.is_none() {
             return Err(unusable("the provider has no secret"));

@@ -82,6 +82,10 @@ enum Place {
     Postgres(Writer),
 }
 
+/// Asked before each batch of a simulated store: it may take its time, or refuse for the store.
+pub type Gate = Arc<dyn Fn() -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
+
+
 /// The door to the committer.
 #[derive(Clone)]
 pub(super) struct Committer {
@@ -179,6 +183,27 @@ impl Committer {
                 }
             })?;
         Ok(Self { queue })
+    }
+
+    /// A committer on SQLite that is a task of the runtime, so that no simulated time passes while
+    /// it writes. It asks the gate before each batch.
+    pub(super) fn sqlite_in_runtime(database: &Sqlite, gate: Gate) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let mut place = Place::Sqlite(Arc::clone(database.writer()));
+        crate::spawn::detached("committer", async move {
+            let mut batches = Batches::new(waiting);
+            while let Some(batch) = batches.next().await {
+                match gate().await {
+                    Ok(()) => commit(&mut place, batch).await,
+                    Err(error) => {
+                        for operation in batch {
+                            operation.finish(Err(error.clone()));
+                        }
+                    }
+                }
+            }
+        });
+        Self { queue }
     }
 
     /// A committer on PostgreSQL, over a connection of its own.
