@@ -1,0 +1,318 @@
+//! One run: providers, nodes, clients and faults, all from one seed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use domain::catalogue::Catalogue;
+use futures_util::FutureExt;
+use gateway::clock::Clock;
+use gateway::entropy::Entropy;
+use gateway::media::{Media, MediaSettings};
+use gateway::net::{Net, NetSettings};
+use gateway::store::{Gate, Store, StoreError};
+use gateway::worker::{Worker, WorkerParts, WorkerSettings};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::clients::Clients;
+use crate::dice::Dice;
+use crate::laws::Laws;
+use crate::node::Node;
+use crate::objects::Objects;
+use crate::plan::Plan;
+use crate::trace::Trace;
+use crate::upstream::{Upstream, ms};
+
+/// Largest result file.
+pub(crate) const FILE_BYTES_MAX: usize = 20_000;
+
+/// When every run begins: 2026-11-24, Unix milliseconds.
+pub(crate) const START_MS: i64 = 1_795_500_000_000;
+
+/// How long after the last fault every task must have ended, in milliseconds: the hour for which a
+/// result is tried to be stored, and what reconciling may take.
+const PATIENCE_MS: u64 = 5_400_000;
+
+const SECRET: &str = "a secret of the simulation";
+
+/// Everything there is in a run.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) dice: Dice,
+    pub(crate) entropy: Entropy,
+    pub(crate) clock: Clock,
+    pub(crate) trace: Trace,
+    pub(crate) store: Store,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) upstream: Upstream,
+    objects: Objects,
+    net: Net,
+    weather: Arc<Weather>,
+    folder: PathBuf,
+}
+
+/// How the store does.
+#[derive(Default)]
+struct Weather {
+    is_away: Mutex<bool>,
+    commit_ms: AtomicI64,
+    stalls: AtomicI64,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl World {
+    pub(crate) async fn new(seed: u64, trace: Trace) -> Self {
+        let dice = Dice::new(seed);
+        let plan = Plan::of(&dice);
+        trace.say(&format!("{plan:?}"));
+        let weather = Arc::new(Weather::default());
+        let commit_ms = i64::try_from(plan.commit_ms).unwrap();
+        weather.commit_ms.store(commit_ms, Ordering::Relaxed);
+        weather.stalls.store(plan.stalls.into(), Ordering::Relaxed);
+        let folder = folder(seed);
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("tasks.db");
+        let gate = gate(Arc::clone(&weather), dice.clone());
+        let store = Store::open_simulated(&file, START_MS, gate).await.unwrap();
+        let upstream = Upstream::new(&plan.providers, dice.clone(), trace.clone());
+        let wire = Arc::new(upstream.clone());
+        Self {
+            entropy: Entropy::seeded(seed),
+            clock: Clock::following(START_MS),
+            catalogue: Arc::new(plan.catalogue()),
+            objects: Objects::new(dice.clone(), plan.media_faults),
+            net: Net::over(wire, NetSettings::default(), None).unwrap(),
+            plan,
+            dice,
+            trace,
+            store,
+            upstream,
+            weather,
+            folder,
+        }
+    }
+
+    /// Plays the whole run; what went wrong is in the trace.
+    pub(crate) async fn play(&self) -> BTreeMap<&'static str, u64> {
+        let laws = Laws {
+            store: self.store.clone(),
+            memory: Arc::clone(&self.objects.memory),
+            upstream: self.upstream.clone(),
+            trace: self.trace.clone(),
+        };
+        let clients = Clients::new(self, laws.clone()).await;
+        let mut lives = JoinSet::new();
+        let mut nodes: Vec<Node> = (0..self.plan.nodes)
+            .map(|_| self.node(&mut lives))
+            .collect();
+        let tasks = clients.busy();
+        let faults = async {
+            self.faults(&mut nodes, &mut lives, &laws).await;
+            self.calm(&mut nodes, &mut lives);
+        };
+        let all = async { tokio::join!(tasks, faults).0 };
+        let limit_ms = self.plan.calm_ms + self.plan.busy_ms + PATIENCE_MS;
+        let Ok(ended) = timeout(ms(limit_ms), all).await else {
+            self.trace.wrong("there are tasks that never end");
+            return self.upstream.counts();
+        };
+        // Zombies have their last chance.
+        sleep(ms(90_000)).await;
+        laws.ledger().await;
+        for task in &ended {
+            laws.end(task).await;
+            self.upstream.count(match &task.phase {
+                domain::task::Phase::Failed { error } => error.kind.as_str(),
+                _ => "success",
+            });
+        }
+        self.upstream.counts()
+    }
+
+    fn node(&self, lives: &mut JoinSet<()>) -> Node {
+        let skew_ms = i64::try_from(self.dice.between(0, self.plan.skew_ms)).unwrap();
+        let worker = Worker::new(WorkerParts {
+            store: self.store.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            net: self.net.clone(),
+            media: Media::over(
+                Arc::new(self.objects.clone()),
+                MediaSettings {
+                    url: String::new(),
+                    options: Vec::new(),
+                    retention_ms: 86_400_000,
+                    bytes_max: FILE_BYTES_MAX as u64,
+                },
+                SECRET,
+            ),
+            clock: Clock::following(self.clock.now_ms() + skew_ms),
+            entropy: self.entropy.clone(),
+            secret: SECRET.to_owned(),
+            settings: WorkerSettings {
+                concurrency: self.plan.concurrency,
+                secrets: BTreeMap::new(),
+            },
+        });
+        Node::start(worker.speaking(crate::dialect::dialect), lives)
+    }
+
+    /// Faults of ours, one after the other, until all is to be calm.
+    async fn faults(&self, nodes: &mut Vec<Node>, lives: &mut JoinSet<()>, laws: &Laws) {
+        let until = Instant::now() + ms(self.plan.calm_ms);
+        let plan = &self.plan;
+        let kinds = [
+            (plan.crashes, Fault::Crash),
+            (plan.freezes, Fault::Freeze),
+            (plan.stops, Fault::Stop),
+            (plan.store_outages, Fault::StoreAway),
+            (plan.media_outages, Fault::MediaAway),
+            (1, Fault::None),
+        ];
+        let mut thaws: Vec<(Instant, usize)> = Vec::new();
+        let mut is_back = Instant::now();
+        loop {
+            let pause_ms = self.dice.between(1, 2 * plan.fault_pause_ms);
+            let next = Instant::now() + ms(pause_ms);
+            if next >= until {
+                sleep_until(until).await;
+                return;
+            }
+            sleep_until(next).await;
+            // At any await of what happens at this very moment.
+            for _ in 0..self.dice.below(40) {
+                tokio::task::yield_now().await;
+            }
+            if Instant::now() >= is_back {
+                *self.weather.is_away.lock().unwrap() = false;
+                self.objects.set_away(false);
+            }
+            thaws.retain(|(at, node)| {
+                let is_over = Instant::now() >= *at;
+                if is_over {
+                    nodes[*node].thaw();
+                }
+                !is_over
+            });
+            self.replace(nodes, lives);
+            let at = self.dice.below(u32::try_from(nodes.len()).unwrap()) as usize;
+            match self.dice.weighted(&kinds) {
+                Fault::None => {}
+                Fault::Crash => {
+                    self.fault(&format!("node {at} crashes"), "crash");
+                    nodes[at].crash();
+                }
+                Fault::Stop => {
+                    self.fault(&format!("node {at} is asked to stop"), "stop");
+                    nodes[at].stop();
+                }
+                Fault::Freeze => {
+                    let freeze_ms = self.dice.between(500, 90_000);
+                    self.fault(&format!("node {at} freezes for {freeze_ms} ms"), "freeze");
+                    nodes[at].freeze();
+                    thaws.push((Instant::now() + ms(freeze_ms), at));
+                    // Somebody takes its place.
+                    if self.dice.chance(70) && nodes.len() < 6 {
+                        nodes.push(self.node(lives));
+                    }
+                }
+                Fault::StoreAway => {
+                    is_back = Instant::now() + ms(self.dice.between(500, 30_000));
+                    self.fault("the store is away", "store away");
+                    *self.weather.is_away.lock().unwrap() = true;
+                }
+                Fault::MediaAway => {
+                    is_back = Instant::now() + ms(self.dice.between(500, 60_000));
+                    self.fault("the object store is away", "object store away");
+                    self.objects.set_away(true);
+                }
+            }
+            laws.ledger().await;
+        }
+    }
+
+    fn fault(&self, line: &str, count: &'static str) {
+        self.trace.say(line);
+        self.upstream.count(count);
+    }
+
+    /// Starts another node for each that is gone.
+    fn replace(&self, nodes: &mut [Node], lives: &mut JoinSet<()>) {
+        for node in nodes.iter_mut().filter(|node| node.is_gone()) {
+            self.trace.say("a node starts");
+            *node = self.node(lives);
+        }
+        while let Some(ended) = lives.try_join_next() {
+            if ended.is_err_and(|error| error.is_panic()) {
+                self.trace.wrong("a worker panicked");
+            }
+        }
+    }
+
+    /// Everything works from now on.
+    fn calm(&self, nodes: &mut [Node], lives: &mut JoinSet<()>) {
+        self.trace.say("calm");
+        self.upstream.calm_down();
+        self.objects.calm_down();
+        *self.weather.is_away.lock().unwrap() = false;
+        self.weather.commit_ms.store(0, Ordering::Relaxed);
+        self.weather.stalls.store(0, Ordering::Relaxed);
+        for node in nodes.iter() {
+            node.thaw();
+        }
+        self.replace(nodes, lives);
+        // One that is still about to stop must not be the last.
+        nodes[0].crash();
+        nodes[0] = self.node(lives);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    Crash,
+    Freeze,
+    Stop,
+    StoreAway,
+    MediaAway,
+}
+
+/// What the store's committer passes before each batch.
+fn gate(weather: Arc<Weather>, dice: Dice) -> Gate {
+    Arc::new(move || {
+        let (weather, dice) = (Arc::clone(&weather), dice.clone());
+        async move {
+            let commit_ms = weather.commit_ms.load(Ordering::Relaxed);
+            if commit_ms > 0 {
+                sleep(ms(dice.between(0, u64::try_from(commit_ms).unwrap()))).await;
+            }
+            let stalls = u32::try_from(weather.stalls.load(Ordering::Relaxed)).unwrap();
+            // In a thousand, as there are many batches.
+            if stalls > 0 && dice.below(1_000) < stalls {
+                sleep(ms(dice.between(1_000, 25_000))).await;
+            }
+            if *weather.is_away.lock().unwrap() {
+                return Err(StoreError::Unavailable("a bad day".to_owned()));
+            }
+            Ok(())
+        }
+        .boxed()
+    })
+}
+
+/// In memory where there is such a place: syncing is for the other tests.
+fn folder(seed: u64) -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let root = match memory.is_dir() {
+        true => memory,
+        false => std::env::temp_dir(),
+    };
+    let unique = hex::encode(Entropy::system().bytes::<6>());
+    root.join(format!("sim-{seed}-{unique}"))
+}
