@@ -3,6 +3,7 @@
 //! Invariant: it keeps nothing but leases. Every step is `decide`, act, `advance`, commit; no
 //! connection or transaction of the store is held while an upstream is called.
 
+mod owners;
 mod send;
 mod step;
 mod sweep;
@@ -20,14 +21,15 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use owners::Owners;
 pub use sweep::Sweeper;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::media::Media;
 use crate::net::Net;
-use crate::store::Store;
 use crate::store::work::{Claim, LEASE_MS};
+use crate::store::{Store, StoreError};
 
 /// How often leases are renewed, in milliseconds.
 const HEARTBEAT_MS: u64 = 5_000;
@@ -68,8 +70,7 @@ pub struct Worker {
     clock: Clock,
     entropy: Entropy,
     settings: WorkerSettings,
-    /// Who holds its leases; another one after every start.
-    owner: String,
+    owners: Owners,
     /// What tokens of attempts are derived from.
     secret: String,
     dialects: Dialects,
@@ -107,7 +108,7 @@ impl Worker {
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         Self {
-            owner: hex::encode(parts.entropy.bytes::<8>()),
+            owners: Owners::new(hex::encode(parts.entropy.bytes::<8>())),
             leased_until_ms: AtomicI64::new(0),
             wake_ms: AtomicI64::new(0),
             look_again: Notify::new(),
@@ -150,8 +151,10 @@ impl Worker {
             beating.cancel();
         };
         tokio::join!(heartbeat, work);
-        if let Err(error) = self.store.release(&self.owner).await {
-            tracing::warn!(%error, "leases are left to run out");
+        for owner in self.owners.all() {
+            if let Err(error) = self.store.release(&owner).await {
+                tracing::warn!(%error, "leases are left to run out");
+            }
         }
     }
 
@@ -168,8 +171,10 @@ impl Worker {
                     break;
                 };
                 let worker = Arc::clone(self);
+                let owner = claim.owner.clone();
                 let step = async move {
                     let due_ms = worker.work_guarded(claim).await;
+                    worker.owners.finished(&owner, 1);
                     drop(slot);
                     if due_ms <= worker.wake_ms.load(Ordering::Acquire) {
                         worker.look_again.notify_one();
@@ -209,9 +214,11 @@ impl Worker {
         }
         let now_ms = self.clock.now_ms();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        match self.store.claim(&self.owner, limit, now_ms).await {
+        let owner = self.owners.current();
+        match self.store.claim(&owner, limit, now_ms).await {
             Ok(claims) => {
                 if !claims.is_empty() {
+                    self.owners.began(&owner, claims.len());
                     let until_ms = now_ms.saturating_add(LEASE_MS);
                     // The shortest lease of all counts; renewing lengthens them together.
                     let _ = self.leased_until_ms.fetch_update(
@@ -224,6 +231,8 @@ impl Worker {
             }
             Err(error) => {
                 tracing::warn!(%error, "nothing could be claimed");
+                // Should it have been recorded after all, those leases run out: nobody renews them.
+                self.owners.renew();
                 Vec::new()
             }
         }
@@ -259,13 +268,20 @@ impl Worker {
                 () = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)) => {}
             }
             let now_ms = self.clock.now_ms();
-            match self.store.renew(&self.owner, now_ms).await {
-                Ok(_) => {
+            match self.renew(now_ms).await {
+                Ok(()) => {
                     let until_ms = now_ms.saturating_add(LEASE_MS);
                     self.leased_until_ms.store(until_ms, Ordering::Release);
                 }
                 Err(error) => tracing::warn!(%error, "leases could not be renewed"),
             }
         }
+    }
+
+    async fn renew(&self, now_ms: i64) -> Result<(), StoreError> {
+        for owner in self.owners.all() {
+            self.store.renew(&owner, now_ms).await?;
+        }
+        Ok(())
     }
 }
