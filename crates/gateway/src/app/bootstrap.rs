@@ -13,6 +13,17 @@ use crate::store::{Store, StoreError};
 /// Name of the account that commands and the first key belong to unless another is named.
 pub const DEFAULT_ACCOUNT: &str = "default";
 
+/// An account as it is made if its name is new.
+fn new_account(name: &str, credits: Credits, entropy: &Entropy) -> NewAccount {
+    NewAccount {
+        id: AccountId::mint(&entropy.bytes()),
+        name: name.to_owned(),
+        credits,
+        secret: Secret::mint(&entropy.bytes()),
+        key: None,
+    }
+}
+
 /// The account of a name, made with `credits` if it is new; and whether it is.
 ///
 /// # Errors
@@ -24,16 +35,11 @@ pub async fn account(
     clock: &Clock,
     entropy: &Entropy,
 ) -> Result<(AccountId, bool), StoreError> {
-    let account = NewAccount {
-        id: AccountId::mint(&entropy.bytes()),
-        name: name.to_owned(),
-        credits,
-        secret: Secret::mint(&entropy.bytes()),
-    };
+    let account = new_account(name, credits, entropy);
     store.any_account(account, clock.now_ms()).await
 }
 
-/// Makes the first account and its key, which may do everything; the key if it was made now.
+/// Makes the first account with its key, which may do everything; the key if it was made now.
 ///
 /// # Errors
 /// The store is unavailable.
@@ -47,20 +53,18 @@ pub async fn first_key(
     if store.any_account_count().await? > 0 {
         return Ok(None);
     }
-    let (account, is_new) = account(store, DEFAULT_ACCOUNT, credits, clock, entropy).await?;
-    if !is_new {
-        return Ok(None);
-    }
     let minted = || ApiKey::mint(&entropy.bytes(), &entropy.bytes());
     let key = key.cloned().unwrap_or_else(minted);
     let grant = Grant {
         scopes: Scope::ALL.to_vec(),
         ..Grant::account("first key")
     };
-    store
-        .create_key(&account, &key, grant, clock.now_ms())
-        .await?;
-    Ok(Some(key))
+    let account = NewAccount {
+        key: Some((key.clone(), grant)),
+        ..new_account(DEFAULT_ACCOUNT, credits, entropy)
+    };
+    let (_, is_new) = store.any_account(account, clock.now_ms()).await?;
+    Ok(is_new.then_some(key))
 }
 
 /// The deployment's secret, the same on every node.

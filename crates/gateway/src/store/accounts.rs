@@ -2,13 +2,14 @@
 
 use domain::credits::Credits;
 use domain::ids::AccountId;
+use domain::key::{self, ApiKey};
 use domain::ledger::Balance;
 use domain::signing::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::committer::Operation;
 use super::db::{DbError, Session};
-use super::{Store, StoreError, json, parse};
+use super::{Store, StoreError, json, keys, parse};
 use crate::values;
 
 /// How long the old secret goes on signing after a rotation, in milliseconds.
@@ -45,6 +46,8 @@ pub struct NewAccount {
     pub credits: Credits,
     /// The secret of its callbacks if it is new.
     pub secret: Secret,
+    /// Its first key if it is new; made with it or not at all.
+    pub key: Option<(ApiKey, key::Grant)>,
 }
 
 /// Where credits come from; the ledger's kind of entry.
@@ -237,6 +240,7 @@ impl Operation for Ensure {
             name,
             credits,
             secret,
+            key,
         } = &self.account;
         let body = json(&Body {
             secret: secret.reveal(),
@@ -252,6 +256,9 @@ impl Operation for Ensure {
             let entry = format!("top_up:{id}");
             let values = values![&entry, id.as_str(), "top_up", credits.0, self.now_ms];
             db.execute(ENTRY, values).await?;
+        }
+        if let Some((key, grant)) = key {
+            keys::insert(db, id, key, grant, self.now_ms).await?;
         }
         Ok((id.clone(), true))
     }

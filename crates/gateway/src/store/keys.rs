@@ -54,8 +54,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(Create {
             account: account.clone(),
-            id: key.id(),
-            hash: key.hash(),
+            key: key.clone(),
             grant,
             now_ms,
         })
@@ -121,10 +120,29 @@ impl Store {
     }
 }
 
+/// Records a key; in the transaction of whoever calls.
+pub(super) async fn insert(
+    db: Session<'_>,
+    account: &AccountId,
+    key: &ApiKey,
+    grant: &Grant,
+    now_ms: i64,
+) -> Result<(), DbError> {
+    let (id, hash, body) = (key.id(), key.hash(), json(grant)?);
+    let values = values![
+        id.as_str(),
+        account.as_str(),
+        &hash,
+        now_ms,
+        grant.expires_ms.unwrap_or(i64::MAX),
+        &body,
+    ];
+    db.execute(INSERT, values).await.map(drop)
+}
+
 struct Create {
     account: AccountId,
-    id: KeyId,
-    hash: String,
+    key: ApiKey,
     grant: Grant,
     now_ms: i64,
 }
@@ -133,16 +151,7 @@ impl Operation for Create {
     type Answer = ();
 
     async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
-        let body = json(&self.grant)?;
-        let values = values![
-            self.id.as_str(),
-            self.account.as_str(),
-            &self.hash,
-            self.now_ms,
-            self.grant.expires_ms.unwrap_or(i64::MAX),
-            &body,
-        ];
-        db.execute(INSERT, values).await.map(drop)
+        insert(db, &self.account, &self.key, &self.grant, self.now_ms).await
     }
 }
 

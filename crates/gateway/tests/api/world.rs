@@ -14,7 +14,8 @@ use domain::task::{Attempt, Outcome, Rules, StoredFile, advance};
 use domain::upstream::{Answer, Call as UpstreamCall, Cursor, Fault, FaultClass, Kind};
 use domain::upstream::{Output, Request as UpstreamRequest, Wait};
 use futures_util::FutureExt;
-use gateway::api::{Api, ApiSettings, ClientIp, TestCallback, TestResult, router};
+use gateway::api::{Api, ApiSettings, TestCallback, TestResult, router};
+use gateway::client_ip::ClientIp;
 use gateway::clock::Clock;
 use gateway::entropy::Entropy;
 use gateway::store::accounts::NewAccount;
@@ -76,6 +77,7 @@ impl World {
             name: name.to_owned(),
             credits: Credits(credits * 1_000_000),
             secret: Secret::mint(&self.api.entropy.bytes()),
+            key: None,
         };
         self.store
             .any_account(account, self.now_ms())

@@ -325,6 +325,7 @@ async fn account(store: &Store, entropy: &Entropy, name: &str) -> (AccountId, Ke
         name: name.to_owned(),
         credits: Credits(1_000_000),
         secret: Secret::mint(&entropy.bytes()),
+        key: None,
     };
     let (account, is_new) = store.any_account(account, NOW_MS).await.unwrap();
     assert!(is_new);

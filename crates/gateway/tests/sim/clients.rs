@@ -38,6 +38,7 @@ impl<'a> Clients<'a> {
                 name: format!("account {n}"),
                 credits: Credits(credits),
                 secret: Secret::mint(&world.entropy.bytes()),
+                key: None,
             };
             let now_ms = world.clock.now_ms();
             let account = patiently(|| world.store.any_account(account.clone(), now_ms)).await;

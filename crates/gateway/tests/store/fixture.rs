@@ -41,6 +41,7 @@ pub fn new_account(credits: i64) -> NewAccount {
         name: format!("account {}", hex::encode(random::<8>())),
         credits: Credits(credits),
         secret: Secret::mint(&random()),
+        key: None,
     }
 }
 

@@ -101,6 +101,7 @@ async fn bench(name: &str) -> Bench {
         name: "default".to_owned(),
         credits: Credits(100_000_000),
         secret: Secret::mint(&entropy.bytes()),
+        key: None,
     };
     let (account, _) = store.any_account(account, clock.now_ms()).await.unwrap();
     let key = ApiKey::mint(&entropy.bytes(), &entropy.bytes());

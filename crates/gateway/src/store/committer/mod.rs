@@ -85,7 +85,6 @@ enum Place {
 /// Asked before each batch of a simulated store: it may take its time, or refuse for the store.
 pub type Gate = Arc<dyn Fn() -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
 
-
 /// The door to the committer.
 #[derive(Clone)]
 pub(super) struct Committer {
