@@ -61,4 +61,4 @@ pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
 }
 
 /// Every dialect by name; one line each.
-pub const DIALECTS: [(&str, &dyn Dialect); 1] = [("sandbox", &sandbox::Sandbox)];
+pub const DIALECTS: &[(&str, &dyn Dialect)] = &[("sandbox", &sandbox::Sandbox)];

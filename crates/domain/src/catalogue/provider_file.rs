@@ -52,7 +52,7 @@ pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provi
         honours: honours(root),
         recovery: recovery.unwrap_or(Recovery::None),
         on_lost_reply: on_lost_reply.unwrap_or(OnLostReply::FailAndRelease),
-        quiet_ms: time("quiet_ms", 60_000),
+        quiet_ms: time("quiet_ms", 180_000),
         connect_timeout_ms: time("connect_timeout_ms", 5_000),
         call_timeout_ms: time("call_timeout_ms", 60_000),
         concurrency: u32::try_from(concurrency).unwrap_or(1),
