@@ -14,11 +14,8 @@ use domain::key::{ApiKey, Scope};
 use ipnet::IpNet;
 
 use super::{Api, ApiError};
+use crate::client_ip::ClientIp;
 use crate::store::keys::Principal;
-
-/// The client's address, put among the request's extensions by whoever accepted the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientIp(pub IpAddr);
 
 /// A scope as a type, so that no endpoint can forget to ask for one.
 pub(super) trait Need: Send + Sync {

@@ -42,7 +42,6 @@ use futures_util::future::BoxFuture;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::Store;
-pub use caller::ClientIp;
 use counters::{Counters, Endpoint};
 pub use document::openapi;
 pub use error::{ApiError, ErrorBody, Kind};

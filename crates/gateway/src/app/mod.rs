@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use domain::catalogue::{Abilities, Catalogue, Provider};
 use domain::key::ApiKey;
@@ -32,6 +33,9 @@ use crate::net::{Net, NetSettings};
 use crate::sandbox::Upstream;
 use crate::store::{Access, Store};
 use crate::worker::{Sweeper, Worker, WorkerParts, WorkerSettings};
+
+/// How long a draining server goes on accepting, so that nobody is sent to a closed door.
+const NOTICE: Duration = Duration::from_millis(1_000);
 
 /// Milliseconds in a day.
 const DAY_MS: i64 = 86_400_000;
@@ -158,10 +162,19 @@ impl App {
             parts.clock.clone(),
         );
         let router = crate::api::router(Arc::new(api)).merge(results);
-        let serving = edge::serve(listener, router, edge_settings(&parts.config), stop.clone());
+        let closing = CancellationToken::new();
+        let serving = edge::serve(
+            listener,
+            router,
+            edge_settings(&parts.config),
+            closing.clone(),
+        );
         let draining = async {
             stop.cancelled().await;
             is_draining.store(true, Ordering::Relaxed);
+            // Balancers see it at `/readyz` and send no more before connections are refused.
+            tokio::time::sleep(NOTICE).await;
+            closing.cancel();
         };
         let working = async {
             if role.works() {
@@ -258,6 +271,7 @@ impl Parts {
         let config = self.config.clone();
         let net = self.net.clone();
         let callbacks = Arc::clone(callbacks);
+        let own_origin = Url::parse(&public_url).ok().map(|url| url.origin());
         Api {
             store: self.store.clone(),
             catalogue: Arc::clone(&self.catalogue),
@@ -270,6 +284,9 @@ impl Parts {
             is_usable: Arc::new(move |provider| is_usable(&config, provider)),
             may_call: Arc::new(move |url| {
                 let url = Url::parse(url).map_err(|_| "the URL is malformed".to_owned())?;
+                if own_origin.as_ref() == Some(&url.origin()) {
+                    return Err("the gateway does not call itself".to_owned());
+                }
                 net.egress()
                     .check_url(&url)
                     .map_err(|blocked| blocked.to_string())
