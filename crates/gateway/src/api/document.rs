@@ -14,7 +14,8 @@ use utoipa::{Modify, OpenApi as _};
 
 use super::tag::tagged;
 use super::{
-    ApiError, ErrorBody, billing, callbacks, keys, list, models, probe, shape, stream, submit, task,
+    ApiError, ErrorBody, billing, callbacks, keys, list, models, probe, refusals, shape, stream,
+    submit, task,
 };
 
 /// The page. It brings its own script and style, and asks only for `/openapi.json`.
@@ -40,7 +41,7 @@ const PAGE: &str = include_str!("docs.html");
         probe::alive, probe::ready, probe::metrics,
     ),
     components(schemas(ErrorBody, shape::SubmitBody)),
-    modifiers(&Key),
+    modifiers(&Shared),
     security(("key" = [])),
     tags(
         (name = "Run", description = "Submitting work."),
@@ -54,10 +55,10 @@ const PAGE: &str = include_str!("docs.html");
 )]
 struct Document;
 
-/// Adds the one way to authenticate.
-struct Key;
+/// Adds what all operations share: the one way to authenticate, the refusals.
+struct Shared;
 
-impl Modify for Key {
+impl Modify for Shared {
     fn modify(&self, document: &mut OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
@@ -66,6 +67,9 @@ impl Modify for Key {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("key", SecurityScheme::Http(scheme));
+        for (name, refusal) in refusals::all() {
+            components.responses.insert(name.to_owned(), refusal.into());
+        }
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Api {
     /// Whether a provider can be routed to: its secret is there.
     pub is_usable: Arc<dyn Fn(&Provider) -> bool + Send + Sync>,
     /// Whether a callback URL may be called; if not, why, safe to show.
-    pub may_call: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    pub may_call: Arc<MayCall>,
     /// Sends a test callback.
     pub send_test: Arc<dyn Fn(TestCallback) -> BoxFuture<'static, TestResult> + Send + Sync>,
     /// The text of the metrics page.
@@ -74,6 +74,9 @@ pub struct Api {
     /// What is counted.
     pub counters: Arc<Counters>,
 }
+
+/// Judges a URL; the text of a refusal is safe to show.
+pub type MayCall = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
 /// What the operator chose.
 #[derive(Debug, Clone)]

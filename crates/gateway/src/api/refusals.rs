@@ -10,15 +10,26 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr};
 use super::error::Kind;
 
 macro_rules! refusals {
-    ($($name:ident: $kind:ident, $text:literal, $message:literal $(, $more:tt)?;)*) => {$(
-        pub(super) enum $name {}
+    ($($name:ident: $kind:ident, $text:literal, $message:literal $(, $more:tt)?;)*) => {
+        $(
+            pub(super) enum $name {}
 
-        impl IntoResponses for $name {
-            fn responses() -> BTreeMap<String, RefOr<Response>> {
-                described(Kind::$kind, $text, $message, &[$(json!($more))?])
+            impl IntoResponses for $name {
+                fn responses() -> BTreeMap<String, RefOr<Response>> {
+                    let name = Ref::from_response_name(stringify!($name));
+                    BTreeMap::from([(Kind::$kind.code().to_string(), RefOr::Ref(name))])
+                }
             }
+        )*
+
+        /// Every refusal by its name in the document.
+        pub(super) fn all() -> Vec<(&'static str, Response)> {
+            vec![$((
+                stringify!($name),
+                described(Kind::$kind, $text, $message, &[$(json!($more))?]),
+            )),*]
         }
-    )*};
+    };
 }
 
 refusals! {
@@ -48,12 +59,7 @@ refusals! {
         "The model video_generate.kling_2_6 is switched off.";
 }
 
-fn described(
-    kind: Kind,
-    text: &str,
-    message: &str,
-    more: &[Value],
-) -> BTreeMap<String, RefOr<Response>> {
+fn described(kind: Kind, text: &str, message: &str, more: &[Value]) -> Response {
     let mut example = json!({
         "code": kind.code(), "type": kind.as_str(), "message": message, "msg": message,
         "retryable": kind.is_retryable(), "request_id": "req_5f0c2b9a4e7d81c300000001",
@@ -67,9 +73,8 @@ fn described(
         .schema(Some(Ref::from_schema_name("Error")))
         .example(Some(example))
         .build();
-    let response = ResponseBuilder::new()
+    ResponseBuilder::new()
         .description(text)
         .content("application/json", content)
-        .build();
-    BTreeMap::from([(kind.code().to_string(), RefOr::T(response))])
+        .build()
 }

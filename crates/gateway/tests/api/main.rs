@@ -5,8 +5,16 @@
     reason = "a test stops at the first surprise, and starts what it needs itself"
 )]
 
+mod callbacks;
 mod client;
 mod document;
 mod errors;
+mod fields;
+mod idempotency;
+mod keys;
+mod models;
+mod stream;
 mod submit;
+mod tasks;
+mod waiting;
 mod world;
