@@ -154,7 +154,12 @@ impl Worker {
             Err(StoreError::Duplicate(detail)) if word == "waiting" => {
                 // An id that is another task's is no answer: it is not known what was created.
                 tracing::warn!(task = %claim.task.id, detail, "an upstream repeats itself");
-                Box::pin(self.commit(claim, Outcome::Unanswered)).await
+                let fault = Fault::new(FaultClass::Ambiguous, "named another task's work");
+                let no_answer = match claim.task.phase {
+                    Phase::Unknown { .. } => Outcome::Missed(fault),
+                    _ => Outcome::Unanswered,
+                };
+                Box::pin(self.commit(claim, no_answer)).await
             }
             Err(error) => {
                 // What is not recorded has not happened: the next worker finds the task as it was, a
