@@ -37,6 +37,9 @@ const HEARTBEAT_MS: u64 = 5_000;
 /// Longest sleep without a look at the store: another node gives no hint.
 const IDLE_MS: i64 = 1_000;
 
+/// Pause after a claim that the store did not take, in milliseconds.
+const UNCLAIMED_MS: u64 = 500;
+
 /// Most tasks claimed at once.
 const CLAIM_MAX: usize = 256;
 
@@ -233,6 +236,8 @@ impl Worker {
                 tracing::warn!(%error, "nothing could be claimed");
                 // Should it have been recorded after all, those leases run out: nobody renews them.
                 self.owners.renew();
+                // What is due can often still be read, so that the sleep would end at once.
+                tokio::time::sleep(Duration::from_millis(UNCLAIMED_MS)).await;
                 Vec::new()
             }
         }
