@@ -111,7 +111,7 @@ fn delivery(delivery: Delivery) -> DeliveryView {
 
 /// List callbacks, newest first
 #[utoipa::path(
-    get, path = "/api/v1/callbacks", tag = "Callbacks",
+    get, path = "/api/v1/callbacks", operation_id = "listCallbacks", tag = "Callbacks",
     params(
         ("task_id" = Option<String>, Query, description = "Only of this task."),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "At most so many; 20 unless given."),
@@ -135,7 +135,7 @@ pub(super) async fn list(
 
 /// Read a callback with its deliveries
 #[utoipa::path(
-    get, path = "/api/v1/callbacks/{id}", tag = "Callbacks",
+    get, path = "/api/v1/callbacks/{id}", operation_id = "readCallback", tag = "Callbacks",
     params(("id" = String, Path, description = "The callback.")),
     responses((status = 200, description = "The callback.", body = NoticeView), Unauthorized, NotFound, Unavailable)
 )]
@@ -175,7 +175,7 @@ fn notice_id(text: &str) -> Result<NoticeId, ApiError> {
 ///
 /// With the same `webhook-id`, for 30 days after the task ended.
 #[utoipa::path(
-    post, path = "/api/v1/callbacks/{id}/replay", tag = "Callbacks",
+    post, path = "/api/v1/callbacks/{id}/replay", operation_id = "replayCallback", tag = "Callbacks",
     params(("id" = String, Path, description = "The callback.")),
     responses((status = 200, description = "The callback, due again.", body = NoticeView), Unauthorized, NotFound, TooOld, Unavailable)
 )]
@@ -205,7 +205,7 @@ pub(super) struct SecretView {
 
 /// Read the secret that signs callbacks
 #[utoipa::path(
-    get, path = "/api/v1/callbacks/secret", tag = "Callbacks",
+    get, path = "/api/v1/callbacks/secret", operation_id = "readCallbackSecret", tag = "Callbacks",
     responses((status = 200, description = "The secret.", body = SecretView), Unauthorized, Unavailable)
 )]
 pub(super) async fn secret(
@@ -226,7 +226,7 @@ pub(super) async fn secret(
 ///
 /// For a day both the new and the old one sign.
 #[utoipa::path(
-    post, path = "/api/v1/callbacks/secret/rotate", tag = "Callbacks",
+    post, path = "/api/v1/callbacks/secret/rotate", operation_id = "rotateCallbackSecret", tag = "Callbacks",
     responses((status = 200, description = "The new secret.", body = SecretView), Unauthorized, Unavailable)
 )]
 pub(super) async fn rotate(
@@ -268,7 +268,7 @@ pub(super) struct TestView {
 ///
 /// Signed like a real one, sent once, at once.
 #[utoipa::path(
-    post, path = "/api/v1/callbacks/test", tag = "Callbacks",
+    post, path = "/api/v1/callbacks/test", operation_id = "testCallback", tag = "Callbacks",
     request_body = TestBody,
     responses((status = 200, description = "What came of it.", body = TestView), BadRequest, Unauthorized, TooLarge, Invalid, Unavailable)
 )]

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -10,9 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi as _};
+use utoipa::{IntoResponses, Modify, OpenApi as _};
 
-use super::tag::tagged;
+use super::tag::{KnownTags, tagged};
 use super::{
     ApiError, ErrorBody, billing, callbacks, keys, list, models, probe, refusals, shape, stream,
     submit, task,
@@ -70,6 +69,13 @@ impl Modify for Shared {
         for (name, refusal) in refusals::all() {
             components.responses.insert(name.to_owned(), refusal.into());
         }
+        for item in document.paths.paths.values_mut() {
+            let operations = [&mut item.get, &mut item.post, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                let internal = refusals::Internal::responses();
+                operation.responses.responses.extend(internal);
+            }
+        }
     }
 }
 
@@ -88,9 +94,9 @@ static OPENAPI: LazyLock<(OpenApi, String)> = LazyLock::new(|| {
     (document, tag)
 });
 
-pub(super) async fn json(headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn json(known: KnownTags) -> Result<Response, ApiError> {
     let (document, tag) = &*OPENAPI;
-    tagged(&headers, tag, || document)
+    tagged(&known, tag, || document)
 }
 
 /// Lets the page run its own script and nothing else.

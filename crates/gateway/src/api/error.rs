@@ -19,6 +19,9 @@ use crate::store::StoreError;
 /// How long a client should stay away when too much is waiting, in seconds.
 const RETRY_AFTER_S: u32 = 1;
 
+/// How long a client should stay away during maintenance, in seconds.
+const MAINTENANCE_S: u32 = 60;
+
 /// The kinds of refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -270,8 +273,11 @@ impl ApiError {
             Kind::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Kind::Overloaded | Kind::Maintenance => {
+            Kind::Overloaded => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            }
+            Kind::Maintenance => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(MAINTENANCE_S));
             }
             _ => {}
         }

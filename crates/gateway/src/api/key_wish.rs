@@ -30,6 +30,7 @@ const LIMITS: [&str; 4] = [
 
 /// A new key.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NewKey)]
 #[expect(dead_code, reason = "describes the body, which is read field by field")]
 pub(super) struct KeyBody {
     /// For people, 1 to 100 characters.

@@ -85,7 +85,7 @@ fn view(id: KeyId, key: String, grant: Grant, created_ms: i64) -> KeyView {
 
 /// List keys
 #[utoipa::path(
-    get, path = "/api/v1/api-keys", tag = "Keys",
+    get, path = "/api/v1/api-keys", operation_id = "listKeys", tag = "Keys",
     responses((status = 200, description = "The keys, masked.", body = KeyList), Unauthorized, Unavailable)
 )]
 pub(super) async fn list(
@@ -108,7 +108,7 @@ pub(super) async fn list(
 /// The reply is the only place that ever shows it whole. A key makes no key that may do more than
 /// itself.
 #[utoipa::path(
-    post, path = "/api/v1/api-keys", tag = "Keys",
+    post, path = "/api/v1/api-keys", operation_id = "createKey", tag = "Keys",
     request_body = key_wish::KeyBody,
     responses((status = 200, description = "The key, whole.", body = KeyView), BadRequest, Unauthorized, TooLarge, Invalid, FeatureDisabled, Unavailable)
 )]
@@ -140,7 +140,7 @@ pub(super) struct Deleted {
 ///
 /// It stops working at once; tasks that were submitted with it finish.
 #[utoipa::path(
-    delete, path = "/api/v1/api-keys/{id}", tag = "Keys",
+    delete, path = "/api/v1/api-keys/{id}", operation_id = "deleteKey", tag = "Keys",
     params(("id" = String, Path, description = "The key's id.")),
     responses((status = 200, description = "It is deleted.", body = Deleted), Unauthorized, NotFound, Unavailable)
 )]

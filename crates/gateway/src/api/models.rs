@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::catalogue::{Model, SANDBOX};
 use domain::order::Modality;
@@ -16,7 +15,7 @@ use utoipa::ToSchema;
 use super::pricing;
 use super::query::Query;
 use super::refusals::{Invalid, NotFound};
-use super::tag::tagged;
+use super::tag::{KnownTags, tagged};
 use super::{Api, ApiError, Id};
 
 /// A model.
@@ -78,7 +77,7 @@ pub(super) struct ModelList {
 
 /// List models
 #[utoipa::path(
-    get, path = "/api/v1/models", tag = "Models", security(()),
+    get, path = "/api/v1/models", operation_id = "listModels", tag = "Models", security(()),
     params(
         ("modality" = Option<String>, Query, description = "Only `video`, `image` or `chat`."),
         ("provider" = Option<String>, Query, description = "Only of this vendor, or run by this provider."),
@@ -156,7 +155,7 @@ fn known<'a>(api: &'a Api, id: &str) -> Result<&'a Arc<Model>, ApiError> {
 
 /// Read a model with its parameters
 #[utoipa::path(
-    get, path = "/api/v1/models/{model_id}", tag = "Models", security(()),
+    get, path = "/api/v1/models/{model_id}", operation_id = "readModel", tag = "Models", security(()),
     params(("model_id" = String, Path, example = "video_generate.kling_2_6")),
     responses((status = 200, description = "The model.", body = ModelView), NotFound)
 )]
@@ -178,7 +177,7 @@ pub(super) async fn read(
 
 /// Read the JSON Schema of a model's submit body
 #[utoipa::path(
-    get, path = "/api/v1/models/{model_id}/schema", tag = "Models", security(()),
+    get, path = "/api/v1/models/{model_id}/schema", operation_id = "readModelSchema", tag = "Models", security(()),
     params(
         ("model_id" = String, Path, example = "video_generate.kling_2_6"),
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier reply."),
@@ -192,12 +191,12 @@ pub(super) async fn read(
 pub(super) async fn schema(
     State(api): State<Arc<Api>>,
     Id(id): Id,
-    headers: HeaderMap,
+    known_tags: KnownTags,
 ) -> Result<Response, ApiError> {
     let schema = known(&api, &id)?.schema();
     let hash = hex::encode(Sha256::digest(schema.to_string()));
     let tag = format!("\"{}\"", hash.get(..16).unwrap_or(&hash));
-    tagged(&headers, &tag, || schema)
+    tagged(&known_tags, &tag, || schema)
 }
 
 /// What all models cost.
@@ -227,7 +226,7 @@ pub(super) struct ModelPrice {
 
 /// List prices
 #[utoipa::path(
-    get, path = "/api/v1/pricing", tag = "Models", security(()),
+    get, path = "/api/v1/pricing", operation_id = "listPrices", tag = "Models", security(()),
     responses((status = 200, description = "The prices of the models that can be run.", body = PriceList))
 )]
 pub(super) async fn prices(State(api): State<Arc<Api>>) -> Json<PriceList> {

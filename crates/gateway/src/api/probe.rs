@@ -12,7 +12,7 @@ use super::{Api, ApiError};
 
 /// Whether the process is alive
 #[utoipa::path(
-    get, path = "/healthz", tag = "Operating", security(()),
+    get, path = "/healthz", operation_id = "isAlive", tag = "Operating", security(()),
     responses((status = 200, description = "It is.", body = String, content_type = "text/plain", example = "ok"))
 )]
 pub(super) async fn alive() -> &'static str {
@@ -21,7 +21,7 @@ pub(super) async fn alive() -> &'static str {
 
 /// Whether requests should be sent here
 #[utoipa::path(
-    get, path = "/readyz", tag = "Operating", security(()),
+    get, path = "/readyz", operation_id = "isReady", tag = "Operating", security(()),
     responses((status = 200, description = "They should.", body = String, content_type = "text/plain", example = "ready"), Unavailable)
 )]
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<&'static str, ApiError> {
@@ -34,7 +34,7 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<&'static str, A
 
 /// Figures for Prometheus
 #[utoipa::path(
-    get, path = "/metrics", tag = "Operating", security(()),
+    get, path = "/metrics", operation_id = "readMetrics", tag = "Operating", security(()),
     responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "application/openmetrics-text"))
 )]
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {

@@ -52,6 +52,8 @@ refusals! {
         { "param": "video_params.duration", "allowed": [5, 10] };
     Maintenance: Maintenance, "The operator switched submits off; reads still work.",
         "Submits are switched off for maintenance; reads still work.";
+    Internal: Internal, "Our fault; the operator finds the cause by the request id.",
+        "Something went wrong here. Please quote the request id.";
     Unavailable: Overloaded,
         "Too much is waiting, or the store cannot be reached. Nothing was recorded; see Retry-After.",
         "The server is busy or cannot reach its store. Nothing was recorded; try again.";

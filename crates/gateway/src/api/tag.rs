@@ -1,20 +1,36 @@
 //! Replies that a client may already have.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
+use axum::extract::FromRequestParts;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
 use super::{ApiError, json_text};
 
+/// What `If-None-Match` says.
+pub(super) struct KnownTags(Vec<HeaderValue>);
+
+impl<S: Send + Sync> FromRequestParts<S> for KnownTags {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let lines = parts.headers.get_all(IF_NONE_MATCH).iter();
+        Ok(Self(lines.cloned().collect()))
+    }
+}
+
 /// The reply, or 304 when the client names its tag. Nothing is written out for a 304.
 pub(super) fn tagged<T: Serialize>(
-    asked: &HeaderMap,
+    known: &KnownTags,
     tag: &str,
     reply: impl FnOnce() -> T,
 ) -> Result<Response, ApiError> {
-    let mut response = if is_known(asked, tag) {
+    let mut response = if is_known(known, tag) {
         let mut unchanged = Response::new(Body::empty());
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
@@ -31,9 +47,10 @@ pub(super) fn tagged<T: Serialize>(
 }
 
 /// Whether `If-None-Match` names the tag; a weak comparison (RFC 9110, section 13.1.2).
-fn is_known(asked: &HeaderMap, tag: &str) -> bool {
-    let lines = asked.get_all(IF_NONE_MATCH).iter();
-    let mut tags = lines
+fn is_known(known: &KnownTags, tag: &str) -> bool {
+    let mut tags = known
+        .0
+        .iter()
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .map(str::trim);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::ids::TaskId;
 use serde::Serialize;
@@ -15,7 +14,7 @@ use super::caller::{Caller, Read, Run};
 use super::prefer::WAIT_S_MAX;
 use super::query::Query;
 use super::refusals::{Ended, Invalid, NotFound, Unauthorized, Unavailable};
-use super::tag::tagged;
+use super::tag::{KnownTags, tagged};
 use super::{Api, ApiError, Id, wait};
 use crate::clock::rfc3339;
 use crate::store::tasks::{AttemptRead, CancelWish, TaskRead};
@@ -28,7 +27,7 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// A task that still runs is an ordinary 200. Polling is never throttled; `wait` saves most of it.
 #[utoipa::path(
-    get, path = "/api/v1/run/tasks/{task_id}", tag = "Tasks",
+    get, path = "/api/v1/run/tasks/{task_id}", operation_id = "readTask", tag = "Tasks",
     params(
         ("task_id" = String, Path, description = "From the reply to the submit."),
         ("wait" = Option<u64>, Query, minimum = 0, maximum = 60, description = "Answer when the task ends, after so many seconds at the latest."),
@@ -47,13 +46,13 @@ pub(super) async fn read(
     caller: Caller<Read>,
     Id(id): Id,
     query: Query,
-    headers: HeaderMap,
+    known_tags: KnownTags,
 ) -> Result<Response, ApiError> {
     let seconds = query.number("wait", 0..=WAIT_S_MAX)?.unwrap_or(0);
     let id = task_id(&id)?;
     let longest = Duration::from_secs(seconds);
     let read = wait::until(&api, &caller.0.account, &id, longest, wait::has_ended).await?;
-    tagged(&headers, &tag(&read), || view(&api, &read))
+    tagged(&known_tags, &tag(&read), || view(&api, &read))
 }
 
 /// One try at a provider.
@@ -83,7 +82,7 @@ pub(super) struct AttemptList {
 ///
 /// Which providers were tried, and what came of it.
 #[utoipa::path(
-    get, path = "/api/v1/run/tasks/{task_id}/attempts", tag = "Tasks",
+    get, path = "/api/v1/run/tasks/{task_id}/attempts", operation_id = "listAttempts", tag = "Tasks",
     params(("task_id" = String, Path, description = "The task.")),
     responses((status = 200, description = "The attempts.", body = AttemptList), Unauthorized, NotFound, Unavailable)
 )]
@@ -113,7 +112,7 @@ pub(super) async fn attempts(
 /// `cancelled`, and without a charge, if nothing was submitted to a provider yet or the provider
 /// confirms; else it goes on.
 #[utoipa::path(
-    post, path = "/api/v1/run/tasks/{task_id}/cancel", tag = "Tasks",
+    post, path = "/api/v1/run/tasks/{task_id}/cancel", operation_id = "cancelTask", tag = "Tasks",
     params(("task_id" = String, Path, description = "The task.")),
     responses((status = 200, description = "The task as it is now.", body = TaskView), Unauthorized, NotFound, Ended, Unavailable)
 )]
