@@ -28,7 +28,7 @@ impl Ticks {
             .unwrap_or_default();
         let of = |id: u32| {
             let stat = read_to_string(format!("/proc/{id}/stat"));
-            stat.ok().and_then(|stat| of_process(&stat)).unwrap_or(0)
+            stat.ok().and_then(|stat| of_program(&stat)).unwrap_or(0)
         };
         let ours = ours.iter().copied().chain(databases());
         Self {
@@ -68,7 +68,7 @@ fn machine(stat: &str) -> (u64, u64) {
 }
 
 /// User and system time of `/proc/PID/stat`.
-fn of_process(stat: &str) -> Option<u64> {
+fn of_program(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
@@ -145,7 +145,7 @@ mod tests {
         let stat = "cpu  100 10 50 800 5 3 7 25 0 0\ncpu0 1 2\n";
         assert_eq!(machine(stat), (1000, 185));
         let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14";
-        assert_eq!(of_process(stat), Some(23));
-        assert_eq!(of_process("42"), None);
+        assert_eq!(of_program(stat), Some(23));
+        assert_eq!(of_program("42"), None);
     }
 }

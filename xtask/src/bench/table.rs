@@ -64,7 +64,7 @@ pub struct Row {
     cpu_us: Spread,
     foreign: Spread,
     /// Rounds that count although others had too much of the machine.
-    noisy: usize,
+    pub noisy: usize,
 }
 
 impl Row {
