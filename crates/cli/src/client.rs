@@ -202,13 +202,7 @@ impl Client {
     fn refused(&self, reply: &Reply) -> ClientError {
         let body = reply.json();
         let message = body["message"].as_str().unwrap_or("no reason is given");
-        let allowed = match &body["allowed"] {
-            Value::Array(allowed) => {
-                let words: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-                format!("; allowed: {}", words.join(", "))
-            }
-            _ => String::new(),
-        };
+        let message = message.trim_end_matches('.');
         let param = body["param"]
             .as_str()
             .filter(|param| !message.contains(*param));
@@ -219,7 +213,7 @@ impl Client {
         };
         ClientError::Refused {
             status: reply.status,
-            message: format!("{param}{message}{allowed}{hint}"),
+            message: format!("{param}{message}{hint}"),
             retry_after_s: reply
                 .header("retry-after")
                 .and_then(|text| text.parse().ok()),

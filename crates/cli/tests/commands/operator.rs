@@ -1,0 +1,127 @@
+//! Commands on the database.
+
+use super::*;
+
+#[test]
+fn key_create_prints_only_the_key_and_works_beside_a_server() {
+    let home = Home::new("key");
+    let server = Server::start(&home);
+    let (code, out, err) = home.run("key create --name laptop --account shop --credits 7.5");
+    assert_eq!(code, 0, "{err}");
+    let key = out.strip_suffix('\n').unwrap();
+    assert!(domain::key::ApiKey::parse(key).is_some(), "{out}");
+    assert!(
+        err.contains("made the account shop with 7.5 credits"),
+        "{err}"
+    );
+    assert!(home.ok("account show shop").contains("7.5 credits, 0 held"));
+    // The account is there: nothing is given again.
+    home.ok("key create --name phone --account shop --scopes read --sandbox");
+    assert!(home.ok("account show shop").contains("7.5 credits, 0 held"));
+    let line = "run image_generate.imagen_4 -p x --no-wait";
+    let ran = server
+        .ask(&home, line)
+        .env("ROUTERBASE_API_KEY", key)
+        .output();
+    let (code, id, err) = said(ran.unwrap());
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(id.trim().len(), 36, "{id}");
+    assert_eq!(home.run("key create --name x --scopes fly").0, 2);
+}
+
+#[test]
+fn migrate_can_be_run_twice() {
+    let home = Home::new("migrate");
+    assert!(home.ok("migrate").starts_with("applied 1\n"));
+    assert_eq!(home.ok("migrate"), "up to date\n");
+}
+
+#[test]
+fn credits_are_granted_once_for_a_reference_and_the_ledger_adds_up() {
+    let home = Home::new("credit");
+    assert!(
+        home.ok("account create shop --credits 10")
+            .starts_with("acc_")
+    );
+    assert_eq!(home.run("account create shop").0, 1);
+    let grant = "credit grant --account shop --credits 2.5 --reference invoice-1";
+    assert_eq!(home.ok(grant), "12.5\n");
+    let (code, out, err) = home.run(grant);
+    assert_eq!((code, out.as_str()), (0, "12.5\n"));
+    assert!(err.contains("before"), "{err}");
+    assert_eq!(
+        home.ok("credit grant --account shop --credits -12"),
+        "0.5\n"
+    );
+    assert_eq!(home.run("credit grant --account shop --credits -1").0, 1);
+    assert_eq!(home.run("credit grant --account nobody --credits 1").0, 1);
+    assert_eq!(home.run("credit grant --account shop --credits 0").0, 2);
+    assert_eq!(home.run("credit grant --account shop --credits much").0, 2);
+    assert_eq!(home.ok("ledger check"), "ok: 1 accounts, 3 entries\n");
+}
+
+#[test]
+fn wrong_settings_start_nothing_and_are_told_together() {
+    let home = Home::new("settings");
+    std::fs::write(
+        home.0.join("routerbase.toml"),
+        "[server]\nlisten = \"nowhere\"\nlisen = 1\n",
+    )
+    .unwrap();
+    for line in ["serve", "key create --name x", "migrate", "ledger check"] {
+        let mut command = home.command(line);
+        let output = command.env("ROUTERBASE_SEVER__LISTEN", "x").output();
+        let (code, out, err) = said(output.unwrap());
+        assert_eq!((code, out.as_str()), (2, ""), "{line}: {err}");
+        for place in [
+            "routerbase.toml:2",
+            "routerbase.toml:3",
+            "ROUTERBASE_SEVER__LISTEN",
+        ] {
+            assert!(err.contains(place), "{line}: {err}");
+        }
+    }
+    assert!(!home.0.join("data").exists());
+    let (code, out, _) = home.run("doctor");
+    assert_eq!(code, 2);
+    assert_eq!(out.matches("fail  settings").count(), 2, "{out}");
+    assert_eq!(home.run("migrate --config nowhere.toml").0, 2);
+    home.ok("--help");
+}
+
+#[test]
+fn the_printed_defaults_can_be_used() {
+    let home = Home::new("config");
+    let defaults = home.ok("config");
+    std::fs::write(home.0.join("all.toml"), defaults).unwrap();
+    home.ok("migrate --config all.toml");
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_and_what_to_do() {
+    let home = Home::new("doctor");
+    let out = home.ok("doctor");
+    assert!(out.contains("warn  database"), "{out}");
+    home.ok("migrate");
+    let out = home.ok("doctor");
+    assert!(out.contains("ok    database"), "{out}");
+    assert!(out.contains("ok    media"), "{out}");
+    assert!(out.contains("ok    catalogue"), "{out}");
+    let models = home.0.join("overlay/models");
+    std::fs::create_dir_all(&models).unwrap();
+    std::fs::write(models.join("broken.toml"), "id = 1\n").unwrap();
+    let mut command = home.command("doctor");
+    command
+        .env("ROUTERBASE_CATALOGUE__FOLDER", "overlay")
+        .env(
+            "ROUTERBASE_DATABASE__URL",
+            "postgres://u:hush@127.0.0.1:1/rb",
+        )
+        .env("ROUTERBASE_MEDIA__URL", "file:///proc/nowhere");
+    let (code, out, err) = said(command.output().unwrap());
+    assert_eq!(code, 1, "{out}{err}");
+    for subject in ["fail  catalogue", "fail  database", "fail  media"] {
+        assert!(out.contains(subject), "{out}");
+    }
+    assert!(out.contains("-> ") && !out.contains("hush"), "{out}");
+}
