@@ -401,7 +401,7 @@ mod tests {
             "routerbase_callbacks_total{result=\"gone\"} 1",
             "routerbase_worker_steps 1",
             "routerbase_poll_lag_seconds_bucket{le=\"0.005\"} 1",
-            "routerbase_commit_operations_bucket{le=\"4.0\"} 1",
+            "routerbase_commit_operations_bucket{le=\"4\"} 1",
             "routerbase_commit_seconds_sum 0.002",
         ] {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");

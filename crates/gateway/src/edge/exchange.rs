@@ -6,69 +6,65 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
-use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::guarded::Shared;
-use super::refusal;
-use crate::client_ip::Proxies;
-use crate::entropy::Entropy;
+use super::{Edge, refusal};
 
-/// What every request of a connection is answered with.
+/// What the requests of a connection are answered with.
 pub(super) struct Exchange {
-    pub(super) router: Router,
-    pub(super) proxies: Arc<Proxies>,
+    pub(super) edge: Arc<Edge>,
     pub(super) peer: IpAddr,
     pub(super) shared: Arc<Shared>,
-    pub(super) entropy: Entropy,
-    pub(super) shutdown: CancellationToken,
 }
 
-impl Exchange {
-    /// Answers a request; its body is the reader's to bound.
-    pub(super) fn answer(
-        &self,
-        mut request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Tracked>, Infallible>> + Send + use<> {
-        let answering = Answering::new(Arc::clone(&self.shared));
-        let client = self.proxies.client(self.peer, request.headers());
-        request.extensions_mut().insert(client);
-        let reply = self.router.clone().call(request);
-        let (entropy, shutdown) = (self.entropy.clone(), self.shutdown.clone());
-        async move {
-            let Ok(mut response) = reply.await;
-            // Whatever was made of a broken body, the reason for it is known better here.
-            let violation = answering.0.violation();
-            if let Some(refusal) = violation.and_then(|found| refusal::response(found, &entropy)) {
-                response = refusal;
-            } else if shutdown.is_cancelled() {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
-            }
-            Ok(response.map(|body| Tracked { body, answering }))
+/// Answers a request; its body is the reader's to bound.
+pub(super) fn answer(
+    exchange: &Arc<Exchange>,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Tracked>, Infallible>> + Send + use<> {
+    let answering = Answering::new(Arc::clone(exchange));
+    let edge = &exchange.edge;
+    let client = edge
+        .settings
+        .proxies
+        .client(exchange.peer, request.headers());
+    request.extensions_mut().insert(client);
+    let reply = edge.router.clone().call(request);
+    async move {
+        let Ok(mut response) = reply.await;
+        let Exchange { edge, shared, .. } = &*answering.0;
+        // Whatever was made of a broken body, the reason for it is known better here.
+        let refusal = shared.violation();
+        let refusal = refusal.and_then(|found| refusal::response(found, &edge.entropy));
+        if let Some(refusal) = refusal {
+            response = refusal;
+        } else if edge.is_draining() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
         }
+        Ok(response.map(|body| Tracked { body, answering }))
     }
 }
 
 /// Marks the connection as busy until it is dropped.
-struct Answering(Arc<Shared>);
+struct Answering(Arc<Exchange>);
 
 impl Answering {
-    fn new(shared: Arc<Shared>) -> Self {
-        shared.begin_answer();
-        Self(shared)
+    fn new(exchange: Arc<Exchange>) -> Self {
+        exchange.shared.begin_answer();
+        Self(exchange)
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.end_answer();
+        self.0.shared.end_answer();
     }
 }
 

@@ -12,14 +12,17 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use exchange::Exchange;
+use exchange::{Exchange, answer};
 pub use framing::{HEAD_BYTES_MAX, Violation};
 use guarded::{Guarded, Shared};
 use hyper::server::conn::http1;
@@ -107,13 +110,19 @@ impl Default for EdgeSettings {
 /// What all connections share.
 struct Edge {
     router: Router,
-    proxies: Arc<Proxies>,
     settings: EdgeSettings,
     entropy: Entropy,
-    /// No new requests.
-    shutdown: CancellationToken,
+    /// No new requests; set before `closing` tells the connections.
+    is_draining: AtomicBool,
+    closing: CancellationToken,
     /// No requests at all.
     kill: CancellationToken,
+}
+
+impl Edge {
+    fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
 }
 
 /// Answers connections with the router until `shutdown`, then lets requests under way end. Requests
@@ -129,10 +138,10 @@ pub async fn serve(
     let kill = CancellationToken::new();
     let edge = Arc::new(Edge {
         router: router.with_state(()),
-        proxies: Arc::new(settings.proxies.clone()),
         settings,
         entropy: Entropy::system(),
-        shutdown: shutdown.clone(),
+        closing: CancellationToken::new(),
+        is_draining: AtomicBool::new(false),
         kill: kill.clone(),
     });
     let tracker = TaskTracker::new();
@@ -144,7 +153,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((socket, peer, slot)) => {
-                let is_proxy = edge.proxies.contain(peer.ip());
+                let is_proxy = edge.settings.proxies.contain(peer.ip());
                 // One address alone must not take every slot.
                 if let Some(place) = connections.place(peer.ip(), is_proxy) {
                     let edge = Arc::clone(&edge);
@@ -163,6 +172,8 @@ pub async fn serve(
             }
         }
     }
+    edge.is_draining.store(true, Ordering::Release);
+    edge.closing.cancel();
     drop(listener);
     tracker.close();
     if timeout(drain, tracker.wait()).await.is_err() {
@@ -184,37 +195,42 @@ async fn accept(
     Ok((socket, peer, slot))
 }
 
-async fn connection(edge: &Edge, socket: TcpStream, peer: SocketAddr) {
+async fn connection(edge: &Arc<Edge>, socket: TcpStream, peer: SocketAddr) {
     // Replies are written whole; waiting for more of them would only delay the last one.
     let _ = socket.set_nodelay(true);
     let shared = Arc::new(Shared::new());
     let io = Guarded::new(socket, Arc::clone(&shared), edge.settings.timers);
-    let shutdown = edge.shutdown.child_token();
-    let exchange = Exchange {
-        router: edge.router.clone(),
-        proxies: Arc::clone(&edge.proxies),
+    let exchange = Arc::new(Exchange {
+        edge: Arc::clone(edge),
         peer: peer.ip(),
         shared: Arc::clone(&shared),
-        entropy: edge.entropy.clone(),
-        shutdown: shutdown.clone(),
-    };
+    });
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(
             TokioIo::new(io),
-            service_fn(move |request| exchange.answer(request)),
+            service_fn(move |request| answer(&exchange, request)),
         );
-    let mut draining = pin!(drain(edge, &shutdown));
-    let outcome = tokio::select! {
-        biased;
-        outcome = &mut connection => Some(outcome),
-        () = &mut draining => None,
-    };
+    let mut draining = pin!(drain(edge));
+    let mut is_watching = false;
+    let outcome = poll_fn(|cx| {
+        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        // Polled once it wakes this task when it is time; polling it for every request would cost
+        // several locks each.
+        if is_watching && !edge.is_draining() {
+            return Poll::Pending;
+        }
+        is_watching = true;
+        draining.as_mut().poll(cx).map(|()| None)
+    })
+    .await;
     let outcome = match outcome {
         Some(outcome) => outcome,
         None => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {
                 outcome = &mut connection => outcome,
                 () = edge.kill.cancelled() => return,
@@ -229,8 +245,9 @@ async fn connection(edge: &Edge, socket: TcpStream, peer: SocketAddr) {
 }
 
 /// Ends when an idle connection is to be closed.
-async fn drain(edge: &Edge, shutdown: &CancellationToken) {
-    shutdown.cancelled().await;
+async fn drain(edge: &Edge) {
+    // A token of its own, so that connections do not share a lock.
+    edge.closing.child_token().cancelled().await;
     sleep(Duration::from_millis(edge.settings.drain_idle_ms)).await;
 }
 
