@@ -4,6 +4,7 @@
 //! ones that do not carry `any_` in their name. No call leaves the process while one is under way.
 
 pub mod accounts;
+mod commit;
 mod committer;
 pub mod db;
 pub mod files;

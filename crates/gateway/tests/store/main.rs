@@ -1,5 +1,10 @@
 //! The store's behaviour, each on SQLite and on PostgreSQL.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "whoever prepares a test panics as the test does"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

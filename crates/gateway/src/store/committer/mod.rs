@@ -79,7 +79,7 @@ impl From<Failed> for StoreError {
 /// Where batches are committed.
 enum Place {
     Sqlite(Arc<SqliteSession>),
-    Postgres(Writer),
+    Postgres(Box<Writer>),
 }
 
 /// Asked before each batch of a simulated store: it may take its time, or refuse for the store.
@@ -210,7 +210,7 @@ impl Committer {
         let (queue, waiting) = mpsc::channel(QUEUE);
         crate::spawn::detached("committer", async move {
             let mut batches = Batches::new(waiting);
-            let mut place = Place::Postgres(Writer::new(database));
+            let mut place = Place::Postgres(Box::new(Writer::new(database)));
             while let Some(batch) = batches.next().await {
                 commit(&mut place, batch).await;
             }
