@@ -13,6 +13,7 @@ use gateway::media::{Media, MediaSettings};
 use gateway::net::{Net, NetSettings};
 use gateway::store::{Gate, Store, StoreError};
 use gateway::worker::{Worker, WorkerParts, WorkerSettings};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -59,6 +60,8 @@ struct Weather {
     is_away: Mutex<bool>,
     commit_ms: AtomicI64,
     stalls: AtomicI64,
+    /// A batch is about to be committed.
+    batch: Notify,
 }
 
 impl Drop for World {
@@ -185,10 +188,7 @@ impl World {
                 return;
             }
             sleep_until(next).await;
-            // At any await of what happens at this very moment.
-            for _ in 0..self.dice.below(40) {
-                tokio::task::yield_now().await;
-            }
+            self.moment().await;
             if Instant::now() >= is_back {
                 *self.weather.is_away.lock().unwrap() = false;
                 self.objects.set_away(false);
@@ -234,6 +234,26 @@ impl World {
                 }
             }
             laws.ledger().await;
+        }
+    }
+
+    /// Any await of what happens just now, or of what happens around a commit or a creating call:
+    /// there is little time between those, and much to go wrong.
+    async fn moment(&self) {
+        let near = match self.dice.below(3) {
+            0 => None,
+            1 => Some(&self.weather.batch),
+            _ => Some(&*self.upstream.arrival),
+        };
+        let yields = match near {
+            None => self.dice.below(40),
+            Some(notify) => {
+                let _ = timeout(ms(3_000), notify.notified()).await;
+                self.dice.below(8)
+            }
+        };
+        for _ in 0..yields {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -297,6 +317,7 @@ fn gate(weather: Arc<Weather>, dice: Dice) -> Gate {
             if stalls > 0 && dice.below(1_000) < stalls {
                 sleep(ms(dice.between(1_000, 25_000))).await;
             }
+            weather.batch.notify_waiters();
             if *weather.is_away.lock().unwrap() {
                 return Err(StoreError::Unavailable("a bad day".to_owned()));
             }

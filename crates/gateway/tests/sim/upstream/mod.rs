@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use domain::catalogue::OnLostReply;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::dice::Dice;
@@ -85,6 +86,8 @@ pub(crate) struct Upstream {
     dice: Dice,
     trace: Trace,
     books: Arc<Mutex<Books>>,
+    /// A creating call arrives.
+    pub(crate) arrival: Arc<Notify>,
 }
 
 impl Upstream {
@@ -94,6 +97,7 @@ impl Upstream {
             dice,
             trace,
             books: Arc::default(),
+            arrival: Arc::default(),
         }
     }
 

@@ -80,6 +80,7 @@ impl Upstream {
     }
 
     async fn create(&self, provider: usize, body: &Value) -> Said {
+        self.arrival.notify_waiters();
         let plan = &self.plans[provider];
         let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let (key, task) = (text("key"), text("prompt"));
