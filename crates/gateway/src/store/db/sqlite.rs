@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Cells, DbError, Row, Value};
@@ -114,6 +115,10 @@ impl SqliteSession {
             .busy_timeout(std::time::Duration::from_millis(BUSY_MS))
             .map_err(convert)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // Else a statement whose plan might be better for other values is compiled for each of them.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(convert)?;
         connection
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;")
             .map_err(convert)?;
