@@ -87,7 +87,9 @@ const FIRST: &str = "SELECT fingerprint, reply FROM idempotency WHERE account = 
 const REMEMBER: &str = "INSERT INTO idempotency (account, key, fingerprint, reply, created_ms)
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, key) DO NOTHING";
 
-const HOLD: &str = "UPDATE accounts SET held = held + $1 WHERE id = $2 AND posted - held >= $1";
+// Looks after the key too: a statement less for every task that is accepted.
+const HOLD: &str = "UPDATE accounts SET held = held + $1 WHERE id = $2 AND posted - held >= $1
+    AND EXISTS (SELECT 1 FROM api_keys k WHERE k.id = $3 AND k.expires_ms > $4)";
 
 const ENTRY: &str = "INSERT INTO entries (id, account, kind, task, amount, created_ms)
     VALUES ($1, $2, 'hold', $3, $4, $5)";
@@ -124,6 +126,18 @@ impl Submit {
         }))
     }
 
+    async fn not_accepted(
+        &self,
+        db: Session<'_>,
+        first: Option<Admission>,
+    ) -> Result<Admission, DbError> {
+        let key = values![self.key.as_str(), self.now_ms];
+        if db.row(KEY_LIVES, key).await?.is_none() {
+            return Ok(Admission::KeyDead);
+        }
+        Ok(first.unwrap_or(Admission::Insufficient))
+    }
+
     /// Whether this request is the first with its idempotency key.
     async fn remember(&self, db: Session<'_>) -> Result<bool, DbError> {
         let Some(wish) = &self.idempotency else {
@@ -145,17 +159,10 @@ impl Operation for Submit {
 
     async fn run(&self, db: Session<'_>) -> Result<Admission, DbError> {
         let (id, account) = (self.id.as_str(), self.account.as_str());
-        let lives = db
-            .row(KEY_LIVES, values![self.key.as_str(), self.now_ms])
-            .await?;
-        if lives.is_none() {
-            return Ok(Admission::KeyDead);
-        }
-        if let Some(first) = self.first(db).await? {
-            return Ok(first);
-        }
-        if db.execute(HOLD, values![self.hold, account]).await? == 0 {
-            return Ok(Admission::Insufficient);
+        let first = self.first(db).await?;
+        let hold = values![self.hold, account, self.key.as_str(), self.now_ms];
+        if first.is_some() || db.execute(HOLD, hold).await? == 0 {
+            return self.not_accepted(db, first).await;
         }
         // The lock on the account keeps twins on other nodes away; one that got past it has to wait.
         if !self.remember(db).await? {

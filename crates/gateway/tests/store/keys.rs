@@ -3,7 +3,7 @@
 use domain::ids::AccountId;
 use domain::key::{ApiKey, Grant, Scope};
 use gateway::store::StoreError;
-use gateway::store::submit::Admission;
+use gateway::store::submit::{Admission, Idempotency};
 
 use crate::fixture::{random, tenant};
 use crate::support::{NOW_MS, stores};
@@ -73,6 +73,15 @@ async fn a_deleted_key_admits_nothing_on_any_node() {
         let (owner, other) = (tenant(&db.store, 100).await, tenant(&db.store, 0).await);
         let principal = twin.authenticate(&owner.api_key, NOW_MS).await.unwrap();
         assert!(principal.is_some());
+        let once = || {
+            Some(Idempotency {
+                key: "once".to_owned(),
+                fingerprint: "f".to_owned(),
+                reply: "r".to_owned(),
+            })
+        };
+        let admission = twin.submit(&owner.task(0), once()).await;
+        assert_eq!(admission, Ok(Admission::Accepted));
         let foreign = db.store.delete_key(&other.account, &owner.key).await;
         assert_eq!(foreign, Ok(false), "only its own account deletes a key");
         let delete = || db.store.delete_key(&owner.account, &owner.key);
@@ -81,6 +90,9 @@ async fn a_deleted_key_admits_nothing_on_any_node() {
         // Authenticated before, submitted after.
         let admission = twin.submit(&owner.task(1), None).await;
         assert_eq!(admission, Ok(Admission::KeyDead), "{}", db.name);
+        // Nor does it learn what it was answered before.
+        let admission = twin.submit(&owner.task(1), once()).await;
+        assert_eq!(admission, Ok(Admission::KeyDead));
         assert_eq!(twin.authenticate(&owner.api_key, NOW_MS).await, Ok(None));
         let balance = db.store.balance(&owner.account).await.unwrap();
         assert_eq!(balance.held.0, 0);

@@ -102,7 +102,10 @@ async fn lists_are_filtered_by_status_and_model() {
         let (done, open) = (held.task.id.clone(), other.id);
         assert_eq!(list(None, None).await.len(), 2, "{}", db.name);
         assert_eq!(list(Some(Status::Success), None).await, [done]);
-        assert_eq!(list(Some(Status::Waiting), None).await, std::slice::from_ref(&open));
+        assert_eq!(
+            list(Some(Status::Waiting), None).await,
+            std::slice::from_ref(&open)
+        );
         assert_eq!(list(None, Some("other-model")).await, [open]);
         assert!(
             list(Some(Status::Success), Some("other-model"))
