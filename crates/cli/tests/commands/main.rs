@@ -1,5 +1,10 @@
 //! The program as a person or a script meets it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop here"
+)]
+
 mod client;
 mod operator;
 
