@@ -125,3 +125,11 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     }
     assert!(out.contains("-> ") && !out.contains("hush"), "{out}");
 }
+
+#[test]
+fn the_printed_document_is_openapi() {
+    let home = Home::new("openapi");
+    let document: serde_json::Value = serde_json::from_str(&home.ok("openapi")).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    assert!(document["paths"]["/api/v1/run/{model_id}"]["post"].is_object());
+}
