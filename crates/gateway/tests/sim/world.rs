@@ -127,7 +127,7 @@ impl World {
             return self.upstream.counts();
         };
         // Zombies have their last chance.
-        sleep(ms(90_000)).await;
+        sleep(ms(150_000)).await;
         laws.ledger().await;
         for task in &ended {
             laws.end(task).await;
@@ -213,7 +213,7 @@ impl World {
                     nodes[at].stop();
                 }
                 Fault::Freeze => {
-                    let freeze_ms = self.dice.between(500, 90_000);
+                    let freeze_ms = self.dice.between(500, 150_000);
                     self.fault(&format!("node {at} freezes for {freeze_ms} ms"), "freeze");
                     nodes[at].freeze();
                     thaws.push((Instant::now() + ms(freeze_ms), at));

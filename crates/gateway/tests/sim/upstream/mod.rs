@@ -137,6 +137,12 @@ impl Upstream {
         !self.is_calm() && self.dice.chance(percent)
     }
 
+    /// Whether a task may take a run for its own: a provider that names the wrong run, one that
+    /// nobody else has been told of, is believed.
+    pub(crate) fn may_be_of(&self, run: &Run, task: &str) -> bool {
+        run.task == task || self.plans[run.provider].lies > 0
+    }
+
     /// Accepts a creating call, for better or worse; answers the run's id.
     fn accept(&self, provider: usize, key: &str, task: &str, is_chat: bool) -> String {
         let plan = &self.plans[provider];

@@ -12,7 +12,10 @@ use tokio::time::{sleep, timeout};
 use super::reply::{Asked, Said};
 use super::{Upstream, ms};
 
-/// How long a provider waits for a whole request. Like every server it gives up on one that stalls;
+/// How long a provider keeps a connection on which nothing was said.
+const SILENCE_MS: u64 = 300_000;
+
+/// How long a provider waits for the rest of a request. Like every server it gives up on one that stalls;
 /// a request that could arrive piece by piece for ever would outlive any quiet time.
 const REQUEST_MS: u64 = 10_000;
 
@@ -68,7 +71,14 @@ impl Upstream {
             true => self.dice.below(400) as usize,
             false => usize::MAX,
         };
-        let Ok(asked) = timeout(ms(REQUEST_MS), request(&mut stream, longest)).await else {
+        let mut raw = Vec::new();
+        let first = more(&mut stream, &mut raw, longest);
+        let Ok(first) = timeout(ms(SILENCE_MS), first).await else {
+            return Ok(());
+        };
+        first?;
+        let rest = request(&mut stream, raw, longest);
+        let Ok(asked) = timeout(ms(REQUEST_MS), rest).await else {
             return Ok(());
         };
         let said = self.answer(provider, asked?).await;
@@ -88,9 +98,8 @@ impl Upstream {
     }
 }
 
-/// Reads a request, but no more than so many bytes of it.
-async fn request(stream: &mut DuplexStream, longest: usize) -> io::Result<Asked> {
-    let mut raw = Vec::new();
+/// Reads the rest of a request, but no more than so many bytes of it.
+async fn request(stream: &mut DuplexStream, mut raw: Vec<u8>, longest: usize) -> io::Result<Asked> {
     let (head_bytes, body_bytes) = loop {
         if let Some(at) = raw.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&raw[..at]).to_ascii_lowercase();
