@@ -240,17 +240,22 @@ impl World {
     /// Any await of what happens just now, or of what happens around a commit or a creating call:
     /// there is little time between those, and much to go wrong.
     async fn moment(&self) {
-        let near = match self.dice.below(3) {
-            0 => None,
-            1 => Some(&self.weather.batch),
-            _ => Some(&*self.upstream.arrival),
+        let (batch, upstream) = (&self.weather.batch, &self.upstream);
+        let near: &[&Notify] = match self.dice.below(4) {
+            0 => &[],
+            1 => &[batch],
+            2 => &[&upstream.arrival],
+            // Often a commit of intent.
+            _ => &[&upstream.connection, batch],
         };
+        for notify in near {
+            let _ = timeout(ms(3_000), notify.notified()).await;
+        }
         let yields = match near {
-            None => self.dice.below(40),
-            Some(notify) => {
-                let _ = timeout(ms(3_000), notify.notified()).await;
-                self.dice.below(8)
-            }
+            [] => self.dice.below(40),
+            // At once: whoever was waiting for it has not gone on yet.
+            _ if self.dice.chance(60) => 0,
+            _ => self.dice.below(8),
         };
         for _ in 0..yields {
             tokio::task::yield_now().await;

@@ -86,6 +86,8 @@ pub(crate) struct Upstream {
     dice: Dice,
     trace: Trace,
     books: Arc<Mutex<Books>>,
+    /// A connection is made.
+    pub(crate) connection: Arc<Notify>,
     /// A creating call arrives.
     pub(crate) arrival: Arc<Notify>,
 }
@@ -97,6 +99,7 @@ impl Upstream {
             dice,
             trace,
             books: Arc::default(),
+            connection: Arc::default(),
             arrival: Arc::default(),
         }
     }

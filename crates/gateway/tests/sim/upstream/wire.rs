@@ -50,6 +50,7 @@ impl Wire for Upstream {
                 }
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
+            self.connection.notify_waiters();
             let (near, far) = tokio::io::duplex(plan.buffer_bytes);
             let upstream = self.clone();
             gateway::spawn::detached("provider", async move {
