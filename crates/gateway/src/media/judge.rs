@@ -33,7 +33,7 @@ impl Judged {
 /// kept.
 #[must_use]
 pub fn judge(head: &[u8]) -> Option<Judged> {
-    if head.starts_with(b"\x89PNG\r\n\x1a\n") {
+    if head.starts_with(b"\x89PNG\r\n\x1a\n") && head.get(12..16) == Some(b"IHDR") {
         return Some(Judged {
             size: be32(head, 16).zip(be32(head, 20)),
             ..Judged::new("image/png", "png")
@@ -59,12 +59,14 @@ pub fn judge(head: &[u8]) -> Option<Judged> {
         };
     }
     if head.get(4..8) == Some(b"ftyp") {
-        return Some(iso_media(head));
+        return iso_media(head);
     }
     if head.starts_with(b"\x1a\x45\xdf\xa3") {
-        return Some(Judged::new("video/webm", "webm"));
+        // The same container with any other document type is one that browsers do not show.
+        let is_webm = after(head.get(..64).unwrap_or(head), b"webm").is_some();
+        return is_webm.then(|| Judged::new("video/webm", "webm"));
     }
-    if head.starts_with(b"ID3") || head.starts_with(b"\xff\xfb") || head.starts_with(b"\xff\xf3") {
+    if head.starts_with(b"ID3") || is_mp3_frame(head) {
         return Some(Judged::new("audio/mpeg", "mp3"));
     }
     if head.starts_with(b"OggS") {
@@ -73,19 +75,48 @@ pub fn judge(head: &[u8]) -> Option<Judged> {
     None
 }
 
-fn iso_media(head: &[u8]) -> Judged {
-    let judged = match head.get(8..12) {
-        Some(b"avif" | b"avis") => return Judged::new("image/avif", "avif"),
-        Some(b"heic" | b"heix" | b"mif1") => return Judged::new("image/heic", "heic"),
-        Some(b"qt  ") => Judged::new("video/quicktime", "mov"),
-        Some(b"M4A ") => Judged::new("audio/mp4", "m4a"),
-        _ => Judged::new("video/mp4", "mp4"),
+/// What the brands of the first box say (ISO/IEC 14496-12, 4.3): its own one, then those that it is
+/// compatible with. Only known ones count, in a box that is whole: the four letters alone could be
+/// any file's.
+fn iso_media(head: &[u8]) -> Option<Judged> {
+    let size = usize::try_from(be32(head, 0)?).ok()?;
+    let brands = head.get(8..size)?;
+    let own: &[u8] = brands.get(..4)?;
+    let known = |wanted: &[&[u8; 4]]| {
+        let mut all = std::iter::once(own).chain(brands.get(8..).unwrap_or(&[]).chunks(4));
+        all.any(|brand| wanted.iter().any(|known| brand == known.as_slice()))
     };
-    Judged {
+    let judged = if known(&[b"avif", b"avis"]) {
+        return Some(Judged::new("image/avif", "avif"));
+    } else if known(&[b"heic", b"heix", b"hevc", b"mif1", b"msf1"]) {
+        // Only one family of browsers shows it.
+        return None;
+    } else if own == b"qt  " {
+        Judged::new("video/quicktime", "mov")
+    } else if own == b"M4A " {
+        Judged::new("audio/mp4", "m4a")
+    } else if known(&[
+        b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ", b"dash",
+        b"MSNV",
+    ]) {
+        Judged::new("video/mp4", "mp4")
+    } else {
+        return None;
+    };
+    Some(Judged {
         size: track_size(head),
         duration_s: movie_seconds(head),
         ..judged
-    }
+    })
+}
+
+/// The header of a layer III frame (ISO/IEC 11172-3, 2.4.1.3) with values that are in use.
+fn is_mp3_frame(head: &[u8]) -> bool {
+    let &[0xff, second, third, ..] = head else {
+        return false;
+    };
+    let is_layer_3 = matches!(second, 0xfb | 0xfa | 0xf3 | 0xf2 | 0xe3 | 0xe2);
+    is_layer_3 && !matches!(third >> 4, 0 | 15) && third & 0x0c != 0x0c
 }
 
 /// Duration over time scale in the movie header box (ISO/IEC 14496-12, 8.2.2), when the file starts
@@ -99,7 +130,8 @@ fn movie_seconds(head: &[u8]) -> Option<f64> {
             (be32(body, 20)?, high | u64::from(be32(body, 28)?))
         }
     };
-    if scale == 0 {
+    // All ones mean unknown, and nothing means that the length is told in fragments further on.
+    if scale == 0 || matches!(length, 0 | 0xffff_ffff | u64::MAX) {
         return None;
     }
     // Whole milliseconds: more is not said by any file that matters.

@@ -2,34 +2,38 @@
 //!
 //! Invariant: a file counts as stored only after its whole length was written, hashed on the way and
 //! found again in the object store. Its name cannot be guessed and is the same each time the copy is
-//! tried, so that a crash leaves nothing behind that the next try does not overwrite.
+//! tried, so that the next try takes the place of one that broke off. Not more than a few parts of a
+//! file are held in memory.
+//!
+//! A bucket keeps the parts of an upload that a crash broke off, unseen, until a lifecycle rule of its
+//! own (`AbortIncompleteMultipartUpload`) removes them.
 
+mod incoming;
 mod judge;
+mod objects;
+mod range;
 mod serve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use domain::ids::TaskId;
 use domain::signing::derive;
 use domain::task::StoredFile;
-use object_store::aws::AmazonS3Builder;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
 
+pub use incoming::Incoming;
 pub use judge::{HEAD_BYTES, Judged, judge};
 pub use serve::router;
 
-use crate::net::{Body, SendError};
+/// Size of the parts of an upload, the least that S3 takes. A smaller file is written at once.
+const PART_BYTES: usize = 5 << 20;
 
 /// Parts of one upload under way at the same time.
-const PARTS: usize = 4;
+const PARTS: usize = 2;
 
 /// Why a file is not stored.
 #[derive(Debug, thiserror::Error)]
@@ -62,42 +66,18 @@ pub struct MediaSettings {
 #[derive(Clone)]
 pub struct Media {
     objects: Arc<dyn ObjectStore>,
+    /// Where the object store is a folder: that folder.
+    folder: Option<PathBuf>,
     /// What names are derived from.
     secret: Arc<str>,
     settings: Arc<MediaSettings>,
 }
 
-/// Where a file's bytes come from.
-pub enum Incoming {
-    /// From an upstream, on the way.
-    Body(Body),
-    /// From here.
-    Bytes(Bytes),
-}
-
-impl Incoming {
-    /// The bytes of a base64 text.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn base64(text: &str) -> Result<Self, MediaError> {
-        let bytes = STANDARD.decode(text.trim());
-        let bytes =
-            bytes.map_err(|_| MediaError::Never("the inline file is malformed".to_owned()))?;
-        Ok(Self::Bytes(bytes.into()))
-    }
-
-    async fn chunk(&mut self) -> Result<Option<Bytes>, MediaError> {
-        match self {
-            Self::Body(body) => body.chunk().await.map_err(|error| later(&error)),
-            Self::Bytes(bytes) if bytes.is_empty() => Ok(None),
-            Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
-        }
-    }
-}
-
-fn later(error: &SendError) -> MediaError {
-    MediaError::Later(error.to_string())
+/// A file as the object store has it.
+struct Copied {
+    path: String,
+    bytes: u64,
+    sha256: String,
 }
 
 fn unstored(error: &object_store::Error) -> MediaError {
@@ -110,46 +90,38 @@ impl Media {
     /// # Errors
     /// The settings name none, or the folder cannot be made.
     pub fn open(settings: MediaSettings, secret: &str) -> Result<Self, MediaError> {
-        let objects = objects(&settings)?;
-        Ok(Self::over(objects, settings, secret))
+        let (objects, folder) = objects::open(&settings)?;
+        let media = Self::over(objects, settings, secret);
+        Ok(Self { folder, ..media })
     }
 
-    /// The same over an object store that is open already, whatever the settings name.
+    /// The same over another object store, whatever the settings' URL: the seam for tests.
     #[must_use]
     pub fn over(objects: Arc<dyn ObjectStore>, settings: MediaSettings, secret: &str) -> Self {
         Self {
             objects,
+            folder: None,
             secret: secret.into(),
             settings: Arc::new(settings),
         }
     }
 
-    /// Largest result file, in bytes.
-    #[must_use]
-    pub fn bytes_max(&self) -> u64 {
-        self.settings.bytes_max
-    }
-
-    /// Whether the object store takes and gives back a file.
+    /// Whether the object store takes and gives back a file, which stays there: nodes that probe at
+    /// the same time would remove it from under each other.
     ///
     /// # Errors
     /// It does not.
     pub async fn probe(&self) -> Result<(), MediaError> {
         let path = Path::from("probe/probe.txt");
-        let put = self.objects.put(&path, Bytes::from_static(b"probe").into());
-        put.await.map_err(|error| unstored(&error))?;
-        let found = self.objects.head(&path).await;
-        let found = found.map_err(|error| unstored(&error))?;
-        self.objects
-            .delete(&path)
-            .await
-            .map_err(|error| unstored(&error))?;
-        if found.size == 5 {
+        let content = Bytes::from_static(b"probe");
+        let put = self.objects.put(&path, content.clone().into()).await;
+        put.map_err(|error| unstored(&error))?;
+        let found = self.objects.get(&path).await;
+        let found = found.map_err(|error| unstored(&error))?.bytes().await;
+        if found.map_err(|error| unstored(&error))? == content {
             return Ok(());
         }
-        Err(MediaError::Later(
-            "a probe came back with another size".to_owned(),
-        ))
+        Err(MediaError::Later("a probe came back changed".to_owned()))
     }
 
     /// Stores file `index` of a task, judged by its content.
@@ -163,13 +135,21 @@ impl Media {
         mut incoming: Incoming,
         now_ms: i64,
     ) -> Result<StoredFile, MediaError> {
-        let head = self.head(&mut incoming).await?;
-        let judged = judge(&head).ok_or_else(|| {
+        if let Some(bytes) = incoming.announced_bytes() {
+            self.check_size(bytes)?;
+        }
+        let first = incoming.at_least(PART_BYTES).await?;
+        if first.is_empty() {
+            return Err(MediaError::Later("the file is empty".to_owned()));
+        }
+        let head = first.get(..HEAD_BYTES).unwrap_or(&first);
+        let judged = judge(head).ok_or_else(|| {
             MediaError::Never("the file is of no type that may be kept".to_owned())
         })?;
-        let name = format!("result-{}", index.saturating_add(1));
-        self.write(task, index, &name, judged, head, incoming, now_ms)
-            .await
+        let name = format!("result-{}.{}", index.saturating_add(1), judged.extension);
+        let path = self.path(task, index, &name);
+        let copied = self.copy(path, first, incoming).await?;
+        Ok(described(copied, judged, self.expires_ms(now_ms)))
     }
 
     /// Stores an answer as a text file.
@@ -189,10 +169,10 @@ impl Media {
             size: None,
             duration_s: None,
         };
-        let head = Bytes::copy_from_slice(text.as_bytes());
-        let rest = Incoming::Bytes(Bytes::new());
-        self.write(task, index, "answer", judged, head, rest, now_ms)
-            .await
+        let path = self.path(task, index, "answer.txt");
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        let copied = self.copy(path, text, Incoming::Bytes(Bytes::new())).await?;
+        Ok(described(copied, judged, self.expires_ms(now_ms)))
     }
 
     /// Removes a file; one that is not there counts as removed.
@@ -206,119 +186,134 @@ impl Media {
         }
     }
 
-    /// The start of the file, enough to judge it.
-    async fn head(&self, incoming: &mut Incoming) -> Result<Bytes, MediaError> {
-        let mut head = BytesMut::new();
-        while head.len() < HEAD_BYTES
-            && let Some(chunk) = incoming.chunk().await?
-        {
-            head.extend_from_slice(&chunk);
-        }
-        if head.is_empty() {
-            return Err(MediaError::Later("the file is empty".to_owned()));
-        }
-        Ok(head.freeze())
+    /// The path of a task's file: 128 bits that only the deployment's secret tells, then the name.
+    fn path(&self, task: &TaskId, index: usize, name: &str) -> String {
+        let index = index.to_string();
+        let folder = derive(self.secret.as_bytes(), &["result", task.as_str(), &index]);
+        let folder = folder.get(..32).unwrap_or(&folder);
+        format!("{folder}/{name}")
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is another aspect of one file, and there are two callers beside it"
-    )]
-    async fn write(
-        &self,
-        task: &TaskId,
-        index: usize,
-        name: &str,
-        judged: Judged,
-        head: Bytes,
-        incoming: Incoming,
-        now_ms: i64,
-    ) -> Result<StoredFile, MediaError> {
-        let folder = derive(
-            self.secret.as_bytes(),
-            &["result", task.as_str(), &index.to_string()],
-        );
-        let folder = folder.get(..32).unwrap_or(&folder);
-        let path = format!("{folder}/{name}.{}", judged.extension);
-        let location = Path::from(path.as_str());
-        let (bytes, sha256) = self.copy(&location, head, incoming).await?;
-        let found = self.objects.head(&location).await;
-        let found = found.map_err(|error| unstored(&error))?;
-        if found.size != bytes {
+    fn expires_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(self.settings.retention_ms)
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<(), MediaError> {
+        let limit = self.settings.bytes_max;
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(MediaError::Never(format!("the file is over {limit} bytes")))
+    }
+
+    async fn copy(&self, path: String, first: Bytes, rest: Incoming) -> Result<Copied, MediaError> {
+        self.tidy_up(&path).await;
+        let copied = self.copy_unverified(&path, first, rest).await;
+        if copied.is_err() {
+            self.tidy_up(&path).await;
+        }
+        let (bytes, sha256) = copied?;
+        let found = self.objects.head(&Path::from(path.as_str())).await;
+        let found = found.map_err(|error| unstored(&error))?.size;
+        if found != bytes {
             return Err(MediaError::Later(format!(
-                "{} of {bytes} bytes are in the object store",
-                found.size
+                "{found} of {bytes} bytes are in the object store"
             )));
         }
-        Ok(StoredFile {
+        Ok(Copied {
             path,
-            content_type: judged.content_type.to_owned(),
             bytes,
             sha256,
-            width: judged.size.map(|size| size.0),
-            height: judged.size.map(|size| size.1),
-            duration_s: judged.duration_s,
-            expires_ms: now_ms.saturating_add(self.settings.retention_ms),
         })
     }
 
-    async fn copy(
+    async fn copy_unverified(
         &self,
-        location: &Path,
-        head: Bytes,
-        mut incoming: Incoming,
+        path: &str,
+        first: Bytes,
+        rest: Incoming,
     ) -> Result<(u64, String), MediaError> {
-        let upload = self.objects.put_multipart(location).await;
-        let mut upload = WriteMultipart::new(upload.map_err(|error| unstored(&error))?);
+        let location = Path::from(path);
+        if first.len() < PART_BYTES {
+            self.check_size(first.len() as u64)?;
+            let sha256 = hex::encode(Sha256::digest(&first));
+            let bytes = first.len() as u64;
+            let put = self.objects.put(&location, first.into()).await;
+            put.map_err(|error| unstored(&error))?;
+            return Ok((bytes, sha256));
+        }
+        let upload = self.objects.put_multipart(&location).await;
+        let upload = upload.map_err(|error| unstored(&error))?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        match self.pour(&mut upload, first, rest).await {
+            Ok(sum) => {
+                upload.finish().await.map_err(|error| unstored(&error))?;
+                Ok(sum)
+            }
+            Err(error) => {
+                // Otherwise a bucket keeps the parts, and bills for them, unseen; one that arrives
+                // after the end of the upload as well.
+                while upload.wait_for_capacity(0).await.is_err() {}
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(%error, path, "parts of a broken upload may be left");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn pour(
+        &self,
+        upload: &mut WriteMultipart,
+        first: Bytes,
+        mut rest: Incoming,
+    ) -> Result<(u64, String), MediaError> {
         let mut hash = Sha256::new();
         let mut bytes = 0_u64;
-        let mut next = Some(head);
+        let mut next = Some(first);
         while let Some(chunk) = next {
-            bytes = bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-            if bytes > self.settings.bytes_max {
-                let _ = upload.abort().await;
-                let limit = self.settings.bytes_max;
-                return Err(MediaError::Never(format!("the file is over {limit} bytes")));
-            }
+            bytes = bytes.saturating_add(chunk.len() as u64);
+            self.check_size(bytes)?;
             hash.update(&chunk);
             let room = upload.wait_for_capacity(PARTS).await;
             room.map_err(|error| unstored(&error))?;
             upload.put(chunk);
-            next = match incoming.chunk().await {
-                Ok(next) => next,
-                Err(error) => {
-                    let _ = upload.abort().await;
-                    return Err(error);
-                }
-            };
+            next = rest.chunk().await?;
         }
-        upload.finish().await.map_err(|error| unstored(&error))?;
+        let written = upload.wait_for_capacity(0).await;
+        written.map_err(|error| unstored(&error))?;
         Ok((bytes, hex::encode(hash.finalize())))
+    }
+
+    /// Removes what a broken copy left in a folder: the object store writes to the file's name, `#`
+    /// and a number first, and a crash leaves that, which nobody would ever find again.
+    async fn tidy_up(&self, path: &str) {
+        let Some((root, (folder, _))) = self.folder.as_ref().zip(path.split_once('/')) else {
+            return;
+        };
+        let folder = root.join(folder);
+        let Ok(mut entries) = tokio::fs::read_dir(&folder).await else {
+            return;
+        };
+        while let Ok(Some(entry)) = entries.next_entry().await {
+            if entry.file_name().as_encoded_bytes().contains(&b'#') {
+                let _ = tokio::fs::remove_file(entry.path()).await;
+            }
+        }
+        // Refused, as it should be, when there is a file in it.
+        let _ = tokio::fs::remove_dir(&folder).await;
     }
 }
 
-fn objects(settings: &MediaSettings) -> Result<Arc<dyn ObjectStore>, MediaError> {
-    let complaint = |error: &dyn std::fmt::Display| MediaError::Settings(error.to_string());
-    if let Some(folder) = settings.url.strip_prefix("file://") {
-        let folder = PathBuf::from(folder);
-        std::fs::create_dir_all(&folder).map_err(|error| complaint(&error))?;
-        let files = LocalFileSystem::new_with_prefix(&folder).map_err(|error| complaint(&error))?;
-        // Synced before `success` is shown; empty folders go with their last file.
-        return Ok(Arc::new(
-            files.with_fsync(true).with_automatic_cleanup(true),
-        ));
+fn described(copied: Copied, judged: Judged, expires_ms: i64) -> StoredFile {
+    StoredFile {
+        path: copied.path,
+        content_type: judged.content_type.to_owned(),
+        bytes: copied.bytes,
+        sha256: copied.sha256,
+        width: judged.size.map(|size| size.0),
+        height: judged.size.map(|size| size.1),
+        duration_s: judged.duration_s,
+        expires_ms,
     }
-    let Some(rest) = settings.url.strip_prefix("s3://") else {
-        return Err(complaint(&"must start with file:// or s3://"));
-    };
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
-    for (name, value) in &settings.options {
-        let key = name
-            .parse()
-            .map_err(|error: object_store::Error| complaint(&error))?;
-        builder = builder.with_config(key, value);
-    }
-    let bucket = builder.build().map_err(|error| complaint(&error))?;
-    Ok(Arc::new(PrefixStore::new(bucket, prefix)))
 }

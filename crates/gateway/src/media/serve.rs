@@ -1,22 +1,28 @@
 //! Serving result files: public, by unguessable name, with ranges, never as a page.
+//!
+//! Invariant: a path is looked up among the stored files before anything is read, so that no request
+//! reaches another object of the store, or another file of the machine.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
-    X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE, REFERRER_POLICY,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use object_store::{GetOptions, GetRange, ObjectStore};
+use serde_json::json;
 
 use super::Media;
+use super::range::{Asked, asked_range};
 use crate::clock::Clock;
 use crate::store::Store;
 use crate::store::files::FileRead;
@@ -35,151 +41,148 @@ pub fn router(store: Store, media: Media, clock: Clock) -> Router {
         clock,
     });
     Router::new()
-        .route("/results/{folder}/{name}", get(result))
+        .route("/results/{*path}", get(result))
         .with_state(results)
+}
+
+/// Why there is no file in the reply.
+enum Refused {
+    /// There is none, or it is past its time.
+    NotFound,
+    /// The range starts at the end of the file or later.
+    Beyond {
+        /// Size of the file.
+        total: u64,
+    },
+    /// The store or the object store is away.
+    Away,
 }
 
 async fn result(
     State(results): State<Arc<Results>>,
-    Path((folder, name)): Path<(String, String)>,
+    path: Result<Path<String>, PathRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let path = format!("{folder}/{name}");
-    let file = match results.store.any_file(&path, results.clock.now_ms()).await {
-        Ok(Some(file)) => file,
-        Ok(None) => return plain(StatusCode::NOT_FOUND, "not found"),
-        Err(error) => {
-            tracing::warn!(%error, "a result could not be looked up");
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "try again later");
-        }
-    };
-    let tag = format!("\"{}\"", file.sha256);
-    let asks_for = |name: &HeaderName, value: &str| {
-        headers
-            .get(name)
-            .is_some_and(|given| given.as_bytes() == value.as_bytes())
-    };
-    if asks_for(&IF_NONE_MATCH, &tag) {
-        return with_headers(StatusCode::NOT_MODIFIED.into_response(), &file, &tag, &name);
+    let path = path.map(|Path(path)| path).unwrap_or_default();
+    match results.reply(&path, &method, &headers).await {
+        Ok(reply) => reply,
+        Err(refused) => refused.into_response(),
     }
-    let total = u64::try_from(file.bytes).unwrap_or(0);
-    let is_current = !headers.contains_key(IF_RANGE) || asks_for(&IF_RANGE, &tag);
-    let wanted = headers.get(RANGE).filter(|_| is_current);
-    let range = match wanted.and_then(|text| asked_range(text, total)) {
-        Some(Asked::Beyond) => {
-            let mut reply = plain(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "the range is beyond the end",
-            );
-            set(&mut reply, CONTENT_RANGE, &format!("bytes */{total}"));
-            return reply;
+}
+
+impl Results {
+    async fn reply(
+        &self,
+        path: &str,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Response, Refused> {
+        let file = self.file(path).await?;
+        let tag = format!("\"{}\"", file.sha256);
+        if is_known(headers, &tag) {
+            let mut reply = StatusCode::NOT_MODIFIED.into_response();
+            describe(&mut reply, &file, &tag, path);
+            return Ok(reply);
         }
-        Some(Asked::Part(range)) => Some(range),
-        None => None,
-    };
-    let reply = if method == Method::HEAD {
-        Body::empty().into_response()
-    } else {
-        match body(&results, &path, range.clone()).await {
-            Ok(body) => body.into_response(),
+        let total = u64::try_from(file.bytes).unwrap_or(0);
+        // Only for GET are ranges defined (RFC 9110, section 14.2).
+        let asked = headers.get(RANGE).filter(|_| method == Method::GET);
+        let asked = asked.filter(|_| headers.get(IF_RANGE).is_none_or(|given| *given == tag));
+        let range = match asked.and_then(|text| asked_range(text, total)) {
+            Some(Asked::Beyond) => return Err(Refused::Beyond { total }),
+            Some(Asked::Part(range)) => Some(range),
+            None => None,
+        };
+        let body = if method == Method::HEAD {
+            Body::empty()
+        } else {
+            self.body(path, range.clone()).await?
+        };
+        let mut reply = body.into_response();
+        describe(&mut reply, &file, &tag, path);
+        let Range { start, end } = range.clone().unwrap_or(0..total);
+        set(&mut reply, CONTENT_LENGTH, &(end - start).to_string());
+        if range.is_some() {
+            *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let last = end.saturating_sub(1);
+            let content_range = format!("bytes {start}-{last}/{total}");
+            set(&mut reply, CONTENT_RANGE, &content_range);
+        }
+        Ok(reply)
+    }
+
+    async fn file(&self, path: &str) -> Result<FileRead, Refused> {
+        // What cannot be a name is not worth a question; some stores even refuse it.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-.".contains(&byte);
+        if path.len() > 128 || !path.bytes().all(is_plain) {
+            return Err(Refused::NotFound);
+        }
+        match self.store.any_file(path, self.clock.now_ms()).await {
+            Ok(file) => file.ok_or(Refused::NotFound),
+            Err(error) => {
+                tracing::warn!(%error, "a result could not be looked up");
+                Err(Refused::Away)
+            }
+        }
+    }
+
+    async fn body(&self, path: &str, range: Option<Range<u64>>) -> Result<Body, Refused> {
+        let options = GetOptions {
+            range: range.map(GetRange::Bounded),
+            ..GetOptions::default()
+        };
+        let location = object_store::path::Path::from(path);
+        match self.media.objects.get_opts(&location, options).await {
+            Ok(found) => Ok(Body::from_stream(found.into_stream())),
             Err(error) => {
                 tracing::warn!(%error, path, "a result could not be read");
-                return plain(StatusCode::SERVICE_UNAVAILABLE, "try again later");
+                Err(match error {
+                    object_store::Error::NotFound { .. } => Refused::NotFound,
+                    _ => Refused::Away,
+                })
             }
         }
-    };
-    let mut reply = with_headers(reply, &file, &tag, &name);
-    let length = range
-        .as_ref()
-        .map_or(total, |range| range.end - range.start);
-    set(&mut reply, CONTENT_LENGTH, &length.to_string());
-    if let Some(range) = range {
-        *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
-        let last = range.end.saturating_sub(1);
-        set(
-            &mut reply,
-            CONTENT_RANGE,
-            &format!("bytes {}-{last}/{total}", range.start),
-        );
     }
-    reply
 }
 
-async fn body(
-    results: &Results,
-    path: &str,
-    range: Option<Range<u64>>,
-) -> Result<Body, object_store::Error> {
-    let options = GetOptions {
-        range: range.map(GetRange::Bounded),
-        ..GetOptions::default()
-    };
-    let location = object_store::path::Path::from(path);
-    let found = results.media.objects.get_opts(&location, options).await?;
-    Ok(Body::from_stream(found.into_stream()))
-}
-
-enum Asked {
-    Part(Range<u64>),
-    Beyond,
-}
-
-/// One range of bytes (RFC 9110, section 14.1.2). Several ranges, other units and nonsense are
-/// answered with the whole file, as the specification allows.
-fn asked_range(text: &HeaderValue, total: u64) -> Option<Asked> {
-    let spec = text.to_str().ok()?.strip_prefix("bytes=")?;
-    let (first, last) = spec.split_once('-')?;
-    let range = match (first.trim(), last.trim()) {
-        ("", "") => return None,
-        ("", suffix) => total.saturating_sub(suffix.parse().ok()?)..total,
-        (first, "") => first.parse().ok()?..total,
-        (first, last) => {
-            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-            if last < first {
-                return None;
-            }
-            first..last.saturating_add(1).min(total)
-        }
-    };
-    Some(if range.start >= range.end {
-        Asked::Beyond
-    } else {
-        Asked::Part(range)
+/// Whether the client has the file already (RFC 9110, section 13.1.2).
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let given = headers.get_all(IF_NONE_MATCH).iter();
+    let mut given = given.filter_map(|value| value.to_str().ok());
+    given.any(|value| {
+        let mut tags = value.split(',').map(str::trim);
+        tags.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
     })
 }
 
-fn with_headers(mut reply: Response, file: &FileRead, tag: &str, name: &str) -> Response {
-    set(&mut reply, CONTENT_TYPE, &file.content_type);
-    set(&mut reply, ETAG, tag);
-    set(&mut reply, ACCEPT_RANGES, "bytes");
-    set(
-        &mut reply,
-        CACHE_CONTROL,
-        "public, max-age=86400, immutable",
-    );
-    set(&mut reply, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(
-        &mut reply,
-        CONTENT_SECURITY_POLICY,
-        "sandbox; default-src 'none'",
-    );
-    set(
-        &mut reply,
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "cross-origin",
-    );
+fn describe(reply: &mut Response, file: &FileRead, tag: &str, path: &str) {
+    set(reply, CONTENT_TYPE, &file.content_type);
+    set(reply, ETAG, tag);
+    set(reply, ACCEPT_RANGES, "bytes");
+    set(reply, CACHE_CONTROL, "public, max-age=86400, immutable");
+    fence(reply);
     let is_shown = ["image/", "video/", "audio/", "text/plain"]
         .iter()
         .any(|start| file.content_type.starts_with(start));
-    if !is_shown {
-        set(
-            &mut reply,
-            CONTENT_DISPOSITION,
-            &format!("attachment; filename=\"{name}\""),
-        );
+    if !is_shown || file.content_type.starts_with("image/svg") {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let disposition = format!("attachment; filename=\"{name}\"");
+        set(reply, CONTENT_DISPOSITION, &disposition);
     }
-    reply
+}
+
+/// Whatever the bytes are, no browser makes a page or a script of them.
+fn fence(reply: &mut Response) {
+    set(reply, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(
+        reply,
+        CONTENT_SECURITY_POLICY,
+        "sandbox; default-src 'none'",
+    );
+    set(reply, REFERRER_POLICY, "no-referrer");
+    let corp = HeaderName::from_static("cross-origin-resource-policy");
+    set(reply, corp, "cross-origin");
 }
 
 fn set(reply: &mut Response, name: HeaderName, value: &str) {
@@ -189,6 +192,39 @@ fn set(reply: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
-    (status, text).into_response()
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (status, kind, message) = match self {
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "There is no such result, or it is past its time.",
+            ),
+            Self::Beyond { .. } => (
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "bad_request",
+                "The range starts beyond the end of the file.",
+            ),
+            Self::Away => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The result cannot be read at the moment.",
+            ),
+        };
+        let is_retryable = matches!(self, Self::Away);
+        let body = json!({
+            "code": status.as_u16(), "message": message, "msg": message, "type": kind,
+            "retryable": is_retryable,
+        });
+        let mut reply = (status, Json(body)).into_response();
+        fence(&mut reply);
+        set(&mut reply, CACHE_CONTROL, "no-store");
+        if let Self::Beyond { total } = self {
+            set(&mut reply, CONTENT_RANGE, &format!("bytes */{total}"));
+        }
+        if is_retryable {
+            set(&mut reply, RETRY_AFTER, "5");
+        }
+        reply
+    }
 }

@@ -324,8 +324,9 @@ impl Worker {
         index: usize,
         source: &Source,
     ) -> Result<domain::task::StoredFile, MediaError> {
+        // The copy has a limit of its own, beyond which it does not ask for the file again.
         let limits = Limits {
-            body_bytes_max: self.media.bytes_max(),
+            body_bytes_max: u64::MAX,
             ..Limits::file(FILE_MS)
         };
         let later = |error: &dyn std::fmt::Display| MediaError::Later(error.to_string());
@@ -353,7 +354,7 @@ impl Worker {
         if download.status != 200 {
             return Err(later(&format!("status {} for a file", download.status)));
         }
-        let incoming = Incoming::Body(download.body);
+        let incoming = Incoming::Download(download);
         self.media
             .keep(&task.id, index, incoming, self.clock.now_ms())
             .await

@@ -1,0 +1,60 @@
+//! A file's bytes on their way in.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+
+use super::MediaError;
+use crate::net::Download;
+
+/// Where a file's bytes come from.
+pub enum Incoming {
+    /// From an upstream, on the way.
+    Download(Download),
+    /// From here.
+    Bytes(Bytes),
+}
+
+impl Incoming {
+    /// The bytes of a base64 text.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn base64(text: &str) -> Result<Self, MediaError> {
+        let bytes = STANDARD.decode(text.trim());
+        let bytes =
+            bytes.map_err(|_| MediaError::Never("the inline file is malformed".to_owned()))?;
+        Ok(Self::Bytes(bytes.into()))
+    }
+
+    /// The size that was announced; it may be wrong.
+    pub(super) fn announced_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Download(download) => download.content_length,
+            Self::Bytes(bytes) => u64::try_from(bytes.len()).ok(),
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, MediaError> {
+        match self {
+            Self::Download(download) => {
+                let chunk = download.body.chunk().await;
+                chunk.map_err(|error| MediaError::Later(error.to_string()))
+            }
+            Self::Bytes(bytes) if bytes.is_empty() => Ok(None),
+            Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
+        }
+    }
+
+    /// At least so many bytes; fewer are the whole file.
+    pub(super) async fn at_least(&mut self, bytes: usize) -> Result<Bytes, MediaError> {
+        let mut first = BytesMut::new();
+        while first.len() < bytes
+            && let Some(chunk) = self.chunk().await?
+        {
+            first.extend_from_slice(&chunk);
+        }
+        Ok(first.freeze())
+    }
+}
