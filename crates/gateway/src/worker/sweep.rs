@@ -2,6 +2,7 @@
 //!
 //! Invariant: every sweep is idempotent and may run on any number of nodes at once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,10 @@ use crate::store::{Store, StoreError};
 const EVERY_S: u64 = 60;
 
 /// Files removed between two looks at the clock.
-const FILES: i64 = 200;
+const FILES: usize = 200;
+
+/// Files of one sweep that may resist before it takes the object store for away.
+const STUCK_MAX: usize = 1_000;
 
 /// Removes what is past its time.
 pub struct Sweeper {
@@ -47,22 +51,30 @@ impl Sweeper {
     pub async fn sweep(&self, stop: &CancellationToken) -> Result<u64, StoreError> {
         let now_ms = self.clock.now_ms();
         let mut removed = 0_u64;
-        while !stop.is_cancelled() {
-            let paths = self.store.any_expired_files(now_ms, FILES).await?;
-            let mut is_stuck = true;
+        let mut stuck = BTreeSet::new();
+        while stuck.len() < STUCK_MAX {
+            // Those that resist are the oldest and stay so: the next ones are behind them.
+            let limit = i64::try_from(stuck.len().saturating_add(FILES)).unwrap_or(i64::MAX);
+            let mut paths = self.store.any_expired_files(now_ms, limit).await?;
+            paths.retain(|path| !stuck.contains(path));
+            if paths.is_empty() {
+                break;
+            }
             for path in paths {
+                if stop.is_cancelled() {
+                    return Ok(removed);
+                }
                 // The object goes first: a crash in between leaves a row that is swept again.
                 match self.media.remove(&path).await {
                     Ok(()) => {
                         self.store.any_forget_file(path, now_ms).await?;
                         removed = removed.saturating_add(1);
-                        is_stuck = false;
                     }
-                    Err(error) => tracing::warn!(%error, path, "a file could not be removed"),
+                    Err(error) => {
+                        tracing::warn!(%error, path, "a file could not be removed");
+                        stuck.insert(path);
+                    }
                 }
-            }
-            if is_stuck {
-                break;
             }
         }
         self.store.any_sweep_idempotency(now_ms).await?;
