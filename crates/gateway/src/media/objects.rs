@@ -51,7 +51,8 @@ fn open_bucket(
     // The client takes whatever TLS the process has chosen, and panics when none is. An error says
     // that one is, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // A limit on the whole request would cut off everyone who reads a large file slowly.
+    // A limit on the whole request, 30 seconds by default, would break off every slow reading of a
+    // large file; silence is what is not waited for.
     let client = ClientOptions::new()
         .with_timeout_disabled()
         .with_read_timeout(Duration::from_secs(SILENCE_S));
