@@ -3,6 +3,8 @@
 //! Invariant: it keeps nothing but leases. Every step is `decide`, act, `advance`, commit; no
 //! connection or transaction of the store is held while an upstream is called.
 
+mod converse;
+mod keep;
 mod owners;
 mod send;
 mod step;

@@ -9,7 +9,8 @@ use domain::task::{Attempt, Outcome};
 use domain::upstream::{Call, Fault, FaultClass, Kind, Next};
 
 use super::Worker;
-use super::step::{Upstream, followed};
+use super::converse::followed;
+use super::step::Upstream;
 use crate::net::{Connection, Limits, Outgoing, SendError};
 use crate::store::work::Claim;
 

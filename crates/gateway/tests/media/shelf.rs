@@ -44,6 +44,7 @@ impl Shelf {
             name: "default".to_owned(),
             credits: Credits(100_000_000),
             secret: Secret::mint(&entropy.bytes()),
+            key: None,
         };
         let (account, _) = store.any_account(account, NOW_MS).await.unwrap();
         let key = ApiKey::mint(&entropy.bytes(), &entropy.bytes());

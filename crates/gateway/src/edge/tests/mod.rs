@@ -3,7 +3,6 @@
 mod drain;
 mod framing;
 mod proxy;
-mod speed;
 mod timers;
 
 use std::net::SocketAddr;

@@ -1,0 +1,99 @@
+//! Keeping what an upstream made: every file is copied and verified before the task is done.
+
+use domain::task::{Outcome, Phase, StoredFile, Task};
+use domain::upstream::{Output, Source};
+use url::Url;
+
+use super::Worker;
+use crate::media::{Incoming, MediaError};
+use crate::net::{Limits, Outgoing, Trust};
+
+/// How long a file may take to arrive, in milliseconds.
+const FILE_MS: u64 = 600_000;
+
+impl Worker {
+    /// Copies and verifies every file of the output.
+    pub(super) async fn store_files(&self, task: &Task) -> Outcome {
+        let Phase::Storing { output, .. } = &task.phase else {
+            return Outcome::NotStored;
+        };
+        let mut files = Vec::new();
+        for (index, source) in output.sources.iter().enumerate() {
+            match self.store_file(task, index, source).await {
+                Ok(file) => files.push(file),
+                Err(error) => return unstored(task, &error),
+            }
+        }
+        if let Some(text) = answer_text(output) {
+            let kept = self
+                .media
+                .keep_text(&task.id, files.len(), text, self.clock.now_ms());
+            match kept.await {
+                Ok(file) => files.push(file),
+                Err(error) => return unstored(task, &error),
+            }
+        }
+        if files.is_empty() {
+            return unstored(
+                task,
+                &MediaError::Never("the upstream made nothing".to_owned()),
+            );
+        }
+        Outcome::Stored(files)
+    }
+
+    async fn store_file(
+        &self,
+        task: &Task,
+        index: usize,
+        source: &Source,
+    ) -> Result<StoredFile, MediaError> {
+        // The copy has a limit of its own, beyond which it does not ask for the file again.
+        let limits = Limits {
+            body_bytes_max: u64::MAX,
+            ..Limits::file(FILE_MS)
+        };
+        let later = |error: &dyn std::fmt::Display| MediaError::Later(error.to_string());
+        let download = match source {
+            Source::Inline(text) => {
+                let incoming = Incoming::base64(text)?;
+                return self
+                    .media
+                    .keep(&task.id, index, incoming, self.clock.now_ms())
+                    .await;
+            }
+            Source::Link(link) => {
+                let url = Url::parse(link)
+                    .map_err(|_| MediaError::Never("the link is malformed".to_owned()))?;
+                self.net.download(&url, Trust::Outside, limits).await
+            }
+            Source::Fetch(request) => {
+                let upstream = self.upstream(task).map_err(|fault| later(&fault))?;
+                let outgoing = Outgoing::upstream(request, &upstream.base_url, upstream.secret);
+                let outgoing = outgoing.map_err(|error| later(&error))?;
+                self.net.fetch(&outgoing, limits).await
+            }
+        };
+        let download = download.map_err(|error| later(&error))?;
+        if download.status != 200 {
+            return Err(later(&format!("status {} for a file", download.status)));
+        }
+        let incoming = Incoming::Download(download);
+        self.media
+            .keep(&task.id, index, incoming, self.clock.now_ms())
+            .await
+    }
+}
+
+/// A chat answer is a file as well; an empty answer still is one.
+fn answer_text(output: &Output) -> Option<&str> {
+    output.answer.as_ref().map(|answer| answer.text.as_str())
+}
+
+fn unstored(task: &Task, error: &MediaError) -> Outcome {
+    tracing::warn!(task = %task.id, %error, "a result could not be stored");
+    match error {
+        MediaError::Later(_) | MediaError::Settings(_) => Outcome::NotStored,
+        MediaError::Never(_) => Outcome::Lost,
+    }
+}
