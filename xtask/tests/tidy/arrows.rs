@@ -20,7 +20,8 @@ const GATEWAY: [(&str, Knows); 13] = [
     ("entropy", Only(&[])),
     ("spawn", Only(&[])),
     ("config", Only(&[])),
-    ("store", Only(&["spawn", "values"])),
+    // Entropy only names a lock of PostgreSQL; nothing that is recorded depends on it.
+    ("store", Only(&["clock", "entropy", "spawn", "values"])),
     ("view", Only(&["clock", "store"])),
     ("net", Only(&["clock", "entropy", "spawn"])),
     ("media", AllBut(&["api", "worker", "callbacks", "edge"])),

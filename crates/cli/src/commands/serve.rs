@@ -53,13 +53,33 @@ impl Serve {
         let is_random = config.bootstrap.key.is_none();
         let stop = stop()?;
         let app = App::open(config).await?;
-        if let Some(key) = app.first_key.as_ref().filter(|_| is_random) {
-            output::line(&format!("first key, shown once: {}", key.reveal()))?;
-        }
         output::line(&format!("listening on http://{}", app.address))?;
+        if let Some(key) = app.first_key.as_ref().filter(|_| is_random) {
+            output::line(&welcome(&key.reveal(), &app.public_url))?;
+        }
         app.run(stop).await;
         Ok(())
     }
+}
+
+/// What a newcomer needs: the key, which is never shown again, and something to paste.
+fn welcome(key: &str, url: &str) -> String {
+    format!(
+        "
+The first key of this deployment, shown only now:
+
+  {key}
+
+A picture from the sandbox, which costs nothing to run:
+
+  curl -s {url}/api/v1/run/image_generate.imagen_4 \\
+    -H 'Authorization: Bearer {key}' \\
+    -H 'Content-Type: application/json' -H 'Prefer: wait=30' \\
+    -d '{{\"prompt\": \"A red fox in fresh snow\"}}'
+
+Everything it can do: {url}/docs
+"
+    )
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.
