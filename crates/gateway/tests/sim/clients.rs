@@ -119,6 +119,9 @@ impl<'a> Clients<'a> {
             (Admission::Accepted, None) => Some(task),
             (Admission::Accepted, Some(again)) if again == id(&task) => Some(task),
             (again, Some(Admission::Accepted)) if again == id(&twin) => Some(twin),
+            // What is refused is not remembered; credits may have come free in between.
+            (Admission::Accepted, Some(Admission::Insufficient)) => Some(task),
+            (Admission::Insufficient, Some(Admission::Accepted)) => Some(twin),
             (Admission::Insufficient, None | Some(Admission::Insufficient)) => {
                 self.world.upstream.count("insufficient");
                 None

@@ -5,6 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -16,8 +17,19 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+/// Which node is moving just now, by its number. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Moving(Arc<AtomicU64>);
+
+impl Moving {
+    pub(crate) fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A running node.
 pub(crate) struct Node {
+    pub(crate) number: u64,
     stop: CancellationToken,
     ice: Arc<Ice>,
     life: AbortHandle,
@@ -31,17 +43,29 @@ struct Ice {
 
 impl Node {
     /// Starts a worker.
-    pub(crate) fn start(worker: Worker, nodes: &mut JoinSet<()>) -> Self {
+    pub(crate) fn start(
+        number: u64,
+        worker: Worker,
+        moving: Moving,
+        nodes: &mut JoinSet<()>,
+    ) -> Self {
         let (send, steps) = unbounded_channel();
         let worker = worker.spawning(Arc::new(move |step| drop(send.send(step))));
         let stop = CancellationToken::new();
         let ice = Arc::<Ice>::default();
         let life = Freezing {
+            number,
+            moving,
             ice: Arc::clone(&ice),
             inner: Box::pin(live(Arc::new(worker), stop.clone(), steps)),
         };
         let life = nodes.spawn(life);
-        Self { stop, ice, life }
+        Self {
+            number,
+            stop,
+            ice,
+            life,
+        }
     }
 
     /// Kills it.
@@ -56,6 +80,10 @@ impl Node {
 
     pub(crate) fn freeze(&self) {
         self.ice.state.lock().unwrap().0 = true;
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.ice.state.lock().unwrap().0
     }
 
     pub(crate) fn thaw(&self) {
@@ -92,6 +120,8 @@ async fn live(
 }
 
 struct Freezing {
+    number: u64,
+    moving: Moving,
     ice: Arc<Ice>,
     inner: BoxFuture<'static, ()>,
 }
@@ -107,6 +137,7 @@ impl Future for Freezing {
                 return Poll::Pending;
             }
         }
+        self.moving.0.store(self.number, Ordering::Relaxed);
         self.inner.as_mut().poll(cx)
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct ProviderPlan {
     pub(crate) lag_ms: u64,
     /// How much is under way between the two ends, in bytes.
     pub(crate) buffer_bytes: usize,
+    /// Longest time a run takes.
+    pub(crate) run_ms: u64,
     /// Longest usual time to answer.
     pub(crate) slow_ms: u64,
     /// No connection.
@@ -75,6 +77,8 @@ pub(crate) struct Plan {
     pub(crate) calm_ms: u64,
     /// Mean pause between faults of ours.
     pub(crate) fault_pause_ms: u64,
+    /// How many in a hundred of them strike between a connection and the first byte on it.
+    pub(crate) strikes_between: u32,
     pub(crate) crashes: u32,
     pub(crate) freezes: u32,
     pub(crate) stops: u32,
@@ -98,7 +102,7 @@ impl Plan {
             false => 0,
         };
         let count = dice.between(1, 3) as usize;
-        Self {
+        let plan = Self {
             providers: (0..count).map(|n| provider(dice, n, &some)).collect(),
             nodes: dice.between(1, 3) as usize,
             skew_ms: dice.pick(&[0, 0, 300, 1_000]),
@@ -107,6 +111,7 @@ impl Plan {
             busy_ms: dice.between(5_000, 60_000),
             calm_ms: dice.between(60_000, 200_000),
             fault_pause_ms: dice.between(1_500, 15_000),
+            strikes_between: 25,
             crashes: some(10),
             freezes: some(10),
             stops: some(3),
@@ -117,7 +122,30 @@ impl Plan {
             cancels: some(40),
             short_deadlines: some(40),
             media_faults: some(20),
+        };
+        match dice.chance(15) {
+            true => plan.for_zombies(),
+            false => plan,
         }
+    }
+
+    /// Little happens but freezes between intent and first byte, and nothing else is to blame: the
+    /// one thing that only the last look before sending stands against.
+    fn for_zombies(mut self) -> Self {
+        for provider in &mut self.providers {
+            provider.recovery = Recovery::Lookup;
+            provider.on_lost_reply = OnLostReply::FailAndRelease;
+            (provider.quiet_ms, provider.flight_ms) = (20_000, 12_000);
+            (provider.run_ms, provider.slow_ms) = (1_000, 5);
+            (provider.loses, provider.unreachable, provider.lies) = (0, 0, 0);
+        }
+        (self.nodes, self.tasks, self.concurrency) = (3, 30, 64);
+        (self.busy_ms, self.calm_ms, self.fault_pause_ms) = (90_000, 200_000, 3_000);
+        (self.crashes, self.stops, self.freezes) = (0, 0, 20);
+        (self.store_outages, self.stalls) = (0, 0);
+        (self.cancels, self.short_deadlines) = (0, 0);
+        self.strikes_between = 90;
+        self
     }
 
     /// A catalogue with these providers.
@@ -176,6 +204,7 @@ fn provider(dice: &Dice, n: usize, some: &impl Fn(u32) -> u32) -> ProviderPlan {
         flight_ms: quiet_ms - 4_000 - lag_ms,
         lag_ms,
         buffer_bytes: dice.pick(&[64, 300, 8_192]),
+        run_ms: 40_000,
         slow_ms: dice.pick(&[5, 100, 1_500]),
         unreachable: some(15),
         refuses: some(50),

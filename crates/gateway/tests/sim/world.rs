@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use domain::catalogue::Catalogue;
@@ -52,6 +52,8 @@ pub(crate) struct World {
     net: Net,
     weather: Arc<Weather>,
     folder: PathBuf,
+    /// Nodes so far.
+    started: AtomicU64,
 }
 
 /// How the store does.
@@ -99,6 +101,7 @@ impl World {
             upstream,
             weather,
             folder,
+            started: AtomicU64::new(1),
         }
     }
 
@@ -163,7 +166,9 @@ impl World {
                 secrets: BTreeMap::new(),
             },
         });
-        Node::start(worker.speaking(crate::dialect::dialect), lives)
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let worker = worker.speaking(crate::dialect::dialect);
+        Node::start(number, worker, self.upstream.moving.clone(), lives)
     }
 
     /// Faults of ours, one after the other, until all is to be calm.
@@ -188,7 +193,7 @@ impl World {
                 return;
             }
             sleep_until(next).await;
-            self.moment().await;
+            let near = self.moment().await;
             if Instant::now() >= is_back {
                 *self.weather.is_away.lock().unwrap() = false;
                 self.objects.set_away(false);
@@ -201,7 +206,9 @@ impl World {
                 !is_over
             });
             self.replace(nodes, lives);
-            let at = self.dice.below(u32::try_from(nodes.len()).unwrap()) as usize;
+            let any = self.dice.below(u32::try_from(nodes.len()).unwrap()) as usize;
+            let near = nodes.iter().position(|node| Some(node.number) == near);
+            let at = near.unwrap_or(any);
             match self.dice.weighted(&kinds) {
                 Fault::None => {}
                 Fault::Crash => {
@@ -214,11 +221,18 @@ impl World {
                 }
                 Fault::Freeze => {
                     let freeze_ms = self.dice.between(500, 150_000);
+                    // One that does move, if there is any.
+                    let all = (0..nodes.len()).map(|n| (at + n) % nodes.len());
+                    let at = all
+                        .into_iter()
+                        .find(|n| !nodes[*n].is_frozen())
+                        .unwrap_or(at);
                     self.fault(&format!("node {at} freezes for {freeze_ms} ms"), "freeze");
                     nodes[at].freeze();
                     thaws.push((Instant::now() + ms(freeze_ms), at));
                     // Somebody takes its place.
-                    if self.dice.chance(70) && nodes.len() < 6 {
+                    let is_last = nodes.iter().all(Node::is_frozen);
+                    if is_last && nodes.len() < 12 || self.dice.chance(70) && nodes.len() < 6 {
                         nodes.push(self.node(lives));
                     }
                 }
@@ -238,15 +252,16 @@ impl World {
     }
 
     /// Any await of what happens just now, or of what happens around a commit or a creating call:
-    /// there is little time between those, and much to go wrong.
-    async fn moment(&self) {
+    /// there is little time between those, and much to go wrong. Answers which node is at it, where
+    /// that is known.
+    async fn moment(&self) -> Option<u64> {
         let (batch, upstream) = (&self.weather.batch, &self.upstream);
-        let near: &[&Notify] = match self.dice.below(4) {
+        let near: &[&Notify] = match self.dice.below(3) {
+            // Often a commit of intent.
+            _ if self.dice.chance(self.plan.strikes_between) => &[&upstream.connection, batch],
             0 => &[],
             1 => &[batch],
-            2 => &[&upstream.arrival],
-            // Often a commit of intent.
-            _ => &[&upstream.connection, batch],
+            _ => &[&upstream.arrival],
         };
         for notify in near {
             let _ = timeout(ms(3_000), notify.notified()).await;
@@ -260,6 +275,7 @@ impl World {
         for _ in 0..yields {
             tokio::task::yield_now().await;
         }
+        (near.len() == 2).then(|| upstream.dialer.load(Ordering::Relaxed))
     }
 
     fn fault(&self, line: &str, count: &'static str) {

@@ -7,6 +7,7 @@ mod reply;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use domain::catalogue::OnLostReply;
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::dice::Dice;
+use crate::node::Moving;
 use crate::plan::ProviderPlan;
 use crate::trace::Trace;
 
@@ -88,6 +90,9 @@ pub(crate) struct Upstream {
     books: Arc<Mutex<Books>>,
     /// A connection is made.
     pub(crate) connection: Arc<Notify>,
+    /// The number of the node that made the last one.
+    pub(crate) dialer: Arc<AtomicU64>,
+    pub(crate) moving: Moving,
     /// A creating call arrives.
     pub(crate) arrival: Arc<Notify>,
 }
@@ -100,6 +105,8 @@ impl Upstream {
             trace,
             books: Arc::default(),
             connection: Arc::default(),
+            dialer: Arc::default(),
+            moving: Moving::default(),
             arrival: Arc::default(),
         }
     }
@@ -210,7 +217,7 @@ impl Upstream {
             task: task.to_owned(),
             key: key.to_owned(),
             born: now,
-            ends: now + ms(dice.between(500, 40_000)),
+            ends: now + ms(dice.between(500, plan.run_ms)),
             fate,
             is_cancelled: false,
             is_chat,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use gateway::net::{Dialed, Wire};
@@ -50,6 +51,7 @@ impl Wire for Upstream {
                 }
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
+            self.dialer.store(self.moving.number(), Ordering::Relaxed);
             self.connection.notify_waiters();
             let (near, far) = tokio::io::duplex(plan.buffer_bytes);
             let upstream = self.clone();
