@@ -183,8 +183,7 @@ impl World {
             (plan.media_outages, Fault::MediaAway),
             (1, Fault::None),
         ];
-        let mut thaws: Vec<(Instant, usize)> = Vec::new();
-        let mut is_back = Instant::now();
+        let mut over = Over::default();
         loop {
             let pause_ms = self.dice.between(1, 2 * plan.fault_pause_ms);
             let next = Instant::now() + ms(pause_ms);
@@ -194,60 +193,76 @@ impl World {
             }
             sleep_until(next).await;
             let near = self.moment().await;
-            if Instant::now() >= is_back {
-                *self.weather.is_away.lock().unwrap() = false;
-                self.objects.set_away(false);
-            }
-            thaws.retain(|(at, node)| {
-                let is_over = Instant::now() >= *at;
-                if is_over {
-                    nodes[*node].thaw();
-                }
-                !is_over
-            });
-            self.replace(nodes, lives);
+            self.recover(&mut over, nodes, lives);
             let any = self.dice.below(u32::try_from(nodes.len()).unwrap()) as usize;
             let near = nodes.iter().position(|node| Some(node.number) == near);
-            let at = near.unwrap_or(any);
-            match self.dice.weighted(&kinds) {
-                Fault::None => {}
-                Fault::Crash => {
-                    self.fault(&format!("node {at} crashes"), "crash");
-                    nodes[at].crash();
-                }
-                Fault::Stop => {
-                    self.fault(&format!("node {at} is asked to stop"), "stop");
-                    nodes[at].stop();
-                }
-                Fault::Freeze => {
-                    let freeze_ms = self.dice.between(500, 150_000);
-                    // One that does move, if there is any.
-                    let all = (0..nodes.len()).map(|n| (at + n) % nodes.len());
-                    let at = all
-                        .into_iter()
-                        .find(|n| !nodes[*n].is_frozen())
-                        .unwrap_or(at);
-                    self.fault(&format!("node {at} freezes for {freeze_ms} ms"), "freeze");
-                    nodes[at].freeze();
-                    thaws.push((Instant::now() + ms(freeze_ms), at));
-                    // Somebody takes its place.
-                    let is_last = nodes.iter().all(Node::is_frozen);
-                    if is_last && nodes.len() < 12 || self.dice.chance(70) && nodes.len() < 6 {
-                        nodes.push(self.node(lives));
-                    }
-                }
-                Fault::StoreAway => {
-                    is_back = Instant::now() + ms(self.dice.between(500, 30_000));
-                    self.fault("the store is away", "store away");
-                    *self.weather.is_away.lock().unwrap() = true;
-                }
-                Fault::MediaAway => {
-                    is_back = Instant::now() + ms(self.dice.between(500, 60_000));
-                    self.fault("the object store is away", "object store away");
-                    self.objects.set_away(true);
+            let fault = self.dice.weighted(&kinds);
+            self.strike(fault, near.unwrap_or(any), &mut over, nodes, lives);
+            laws.ledger().await;
+        }
+    }
+
+    /// Ends the faults whose time is over.
+    fn recover(&self, over: &mut Over, nodes: &mut [Node], lives: &mut JoinSet<()>) {
+        let now = Instant::now();
+        if over.outage.is_some_and(|at| now >= at) {
+            over.outage = None;
+            *self.weather.is_away.lock().unwrap() = false;
+            self.objects.set_away(false);
+        }
+        over.freezes.retain(|(at, node)| {
+            if now >= *at {
+                nodes[*node].thaw();
+            }
+            now < *at
+        });
+        self.replace(nodes, lives);
+    }
+
+    fn strike(
+        &self,
+        fault: Fault,
+        at: usize,
+        over: &mut Over,
+        nodes: &mut Vec<Node>,
+        lives: &mut JoinSet<()>,
+    ) {
+        let soon = |most_ms| Instant::now() + ms(self.dice.between(500, most_ms));
+        match fault {
+            Fault::None => {}
+            Fault::Crash => {
+                self.fault(&format!("node {at} crashes"), "crash");
+                nodes[at].crash();
+            }
+            Fault::Stop => {
+                self.fault(&format!("node {at} is asked to stop"), "stop");
+                nodes[at].stop();
+            }
+            Fault::Freeze => {
+                // One that does move, if there is any.
+                let mut all = (0..nodes.len()).map(|n| (at + n) % nodes.len());
+                let at = all.find(|n| !nodes[*n].is_frozen()).unwrap_or(at);
+                let end = soon(150_000);
+                let freeze_ms = (end - Instant::now()).as_millis();
+                self.fault(&format!("node {at} freezes for {freeze_ms} ms"), "freeze");
+                nodes[at].freeze();
+                over.freezes.push((end, at));
+                // Somebody takes its place.
+                let is_last = nodes.iter().all(Node::is_frozen);
+                if is_last && nodes.len() < 12 || self.dice.chance(70) && nodes.len() < 6 {
+                    nodes.push(self.node(lives));
                 }
             }
-            laws.ledger().await;
+            Fault::StoreAway => {
+                over.outage = Some(soon(30_000));
+                self.fault("the store is away", "store away");
+                *self.weather.is_away.lock().unwrap() = true;
+            }
+            Fault::MediaAway => {
+                over.outage = Some(soon(60_000));
+                self.fault("the object store is away", "object store away");
+                self.objects.set_away(true);
+            }
         }
     }
 
@@ -312,6 +327,13 @@ impl World {
         nodes[0].crash();
         nodes[0] = self.node(lives);
     }
+}
+
+/// When faults are over.
+#[derive(Default)]
+struct Over {
+    freezes: Vec<(Instant, usize)>,
+    outage: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
