@@ -26,7 +26,7 @@ const FREE_KIB_WARN: u64 = 2 << 20;
 #[derive(Debug, Args)]
 #[command(
     after_help = "A line for each check: ok, warn or fail, with what to do. Nothing is changed, but an
-empty folder for media is made and a probe file written and removed in it.
+empty folder for media is made and a probe file written in it.
 Exit code 1 when something fails, 2 when the settings are wrong.
 
 Example:

@@ -82,7 +82,7 @@ Everything it can do: {url}/docs
     )
 }
 
-/// Cancelled by the first SIGTERM or SIGINT; the second one ends the process at once.
+/// Cancelled by the first SIGTERM or SIGINT.
 fn stop() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;

@@ -46,10 +46,9 @@ pub fn decide(task: &Task, now_ms: i64, rules: &Rules) -> Action {
         Phase::Sending { .. } => Action::Apply(Outcome::Rescued),
         Phase::Unknown { attempt, since_ms } => reconcile(task, attempt, *since_ms, now_ms, rules),
         Phase::Running { .. } if now_ms >= task.deadline_ms => Action::Apply(Outcome::Expired),
-        // The wish is passed on at once; after a miss at the pace of misses.
-        Phase::Running { next, .. }
-            if task.is_cancel_asked && (task.misses == 0 || now_ms >= task.due_ms) =>
-        {
+        // The wish is passed on at once; after a miss, in turn with reads: work that ended in the
+        // meantime must not go unseen.
+        Phase::Running { next, .. } if task.is_cancel_asked && may_cancel(task, now_ms) => {
             Action::Cancel(next.clone())
         }
         Phase::Running { .. } if now_ms < task.due_ms => Action::Sleep(task.due_ms),
@@ -60,6 +59,10 @@ pub fn decide(task: &Task, now_ms: i64, rules: &Rules) -> Action {
         Phase::Storing { .. } if now_ms < task.due_ms => Action::Sleep(task.due_ms),
         Phase::Storing { .. } => Action::Store,
     }
+}
+
+fn may_cancel(task: &Task, now_ms: i64) -> bool {
+    task.misses == 0 || (now_ms >= task.due_ms && task.misses.is_multiple_of(2))
 }
 
 /// Whether an unknown attempt may be sent once more: often enough is enough, a key is only remembered

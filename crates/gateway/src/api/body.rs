@@ -3,6 +3,7 @@
 //! Invariant: what is read means one thing. Two values for one name, nesting beyond a limit, and
 //! everything JSON does not know are refused, never repaired.
 
+use std::cell::Cell;
 use std::fmt;
 
 use axum::extract::{FromRequest, Request};
@@ -20,6 +21,9 @@ pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Deepest nesting of a body.
 const DEPTH_MAX: u8 = 64;
+
+/// Most values in a body: a megabyte of tiny ones would take a hundred in memory.
+const VALUES_MAX: u32 = 50_000;
 
 /// A body that is a JSON object.
 pub(super) struct Fields(pub(super) Value);
@@ -87,36 +91,47 @@ fn object(bytes: &[u8]) -> Result<Value, ApiError> {
 /// Reads JSON in which every name comes once.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let mut text = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut text)?;
+    let left = Cell::new(VALUES_MAX);
+    let strict = Strict {
+        depth: 0,
+        left: &left,
+    };
+    let value = strict.deserialize(&mut text)?;
     text.end()?;
     Ok(value)
 }
 
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'a> {
     depth: u8,
+    left: &'a Cell<u32>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         if self.depth == DEPTH_MAX {
             return Err(E::custom(format!("is nested deeper than {DEPTH_MAX}")));
         }
         Ok(Self {
             depth: self.depth + 1,
+            left: self.left,
         })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, text: D) -> Result<Value, D::Error> {
+        let left = self.left.get().checked_sub(1);
+        let left =
+            left.ok_or_else(|| de::Error::custom(format!("holds more than {VALUES_MAX} values")))?;
+        self.left.set(left);
         text.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,6 +214,13 @@ mod tests {
             assert!(error.is_data(), "{error}");
             assert!(error.to_string().contains("\"a\" twice"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_crowd_of_tiny_values_is_refused() {
+        let crowd = format!("[{}1]", "1,".repeat(60_000));
+        let error = parse(crowd.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("50000 values"), "{error}");
     }
 
     #[test]

@@ -95,19 +95,33 @@ async fn admit(
     wishes: &Wishes,
     body: &Value,
 ) -> Result<Admitted, ApiError> {
+    let wish = wishes.idempotency_key.as_ref().map(|key| Idempotency {
+        key: key.clone(),
+        fingerprint: fingerprint(model, body, wishes.scenario),
+        reply: String::new(),
+    });
+    // What was recorded once is told again, whatever has been switched off since.
+    if let Some(wish) = &wish
+        && let Some(first) = api.store.first_reply(&caller.account, wish).await?
+    {
+        return admitted(first, String::new(), Credits::ZERO);
+    }
     check_open(api)?;
     let offer = offer(api, caller, model, body, wishes.scenario)?;
     let now_ms = api.clock.now_ms();
     let id = TaskId::mint(now_ms, &api.entropy.bytes());
     let reply = reply(&id, &offer.submission.ignored);
-    let idempotency = wishes.idempotency_key.as_ref().map(|key| Idempotency {
-        key: key.clone(),
-        fingerprint: fingerprint(model, body, wishes.scenario),
+    let idempotency = wish.map(|wish| Idempotency {
         reply: reply.clone(),
+        ..wish
     });
     let hold = offer.hold;
     let task = offer.task(caller, id, now_ms);
-    match api.store.submit(&task, idempotency).await? {
+    admitted(api.store.submit(&task, idempotency).await?, reply, hold)
+}
+
+fn admitted(admission: Admission, reply: String, hold: Credits) -> Result<Admitted, ApiError> {
+    match admission {
         Admission::Accepted => Ok(Admitted {
             reply,
             is_replay: false,

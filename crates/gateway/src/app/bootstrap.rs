@@ -51,6 +51,11 @@ pub async fn first_key(
     entropy: &Entropy,
 ) -> Result<Option<ApiKey>, StoreError> {
     if store.any_account_count().await? > 0 {
+        if let Some(key) = key
+            && store.authenticate(key, clock.now_ms()).await?.is_none()
+        {
+            tracing::warn!("bootstrap.key is not used: there are accounts already");
+        }
         return Ok(None);
     }
     let minted = || ApiKey::mint(&entropy.bytes(), &entropy.bytes());

@@ -37,18 +37,15 @@ pub fn load(config: &Config) -> Result<Catalogue, Vec<String>> {
     let catalogue = Catalogue::load(&files, &dialects);
     let mut catalogue = catalogue
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let mut problems = Vec::new();
     for (id, settings) in &config.providers {
         let is_known = match &settings.base_url {
             Some(base_url) => catalogue.move_provider(id, base_url),
             None => catalogue.provider(id).is_some(),
         };
         if !is_known {
-            problems.push(format!("{}: no provider is called {id}", settings.at));
+            // Not refused: settings outlive the catalogue they were written for.
+            tracing::warn!(at = settings.at, "no provider is called {id}");
         }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
     }
     Ok(catalogue.with_margin(config.prices.margin_bp))
 }

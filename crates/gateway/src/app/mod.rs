@@ -7,7 +7,7 @@ pub mod bootstrap;
 mod catalogue;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -102,6 +102,16 @@ impl App {
             store.any_release_all().await?;
             store.any_unclaim_all_notices().await?;
         }
+        let secret = bootstrap::secret(&store, &entropy).await?;
+        let media = Media::open(media_settings(&config), &secret)?;
+        let listen = config.server.listen;
+        let listener = TcpListener::bind(listen).await;
+        let listener = listener.map_err(|error| AppError::Listen(listen, error))?;
+        let address = listener.local_addr();
+        let address = address.map_err(|error| AppError::Listen(listen, error))?;
+        let public_url = config.server.public_url.clone();
+        let net = net(&config, &clock)?;
+        // Last, as nothing may fail between making the key and showing it.
         let bootstrap = &config.bootstrap;
         let first_key = bootstrap::first_key(
             &store,
@@ -111,21 +121,13 @@ impl App {
             &entropy,
         )
         .await?;
-        let secret = bootstrap::secret(&store, &entropy).await?;
-        let media = Media::open(media_settings(&config), &secret)?;
-        let listen = config.server.listen;
-        let listener = TcpListener::bind(listen).await;
-        let listener = listener.map_err(|error| AppError::Listen(listen, error))?;
-        let address = listener.local_addr();
-        let address = address.map_err(|error| AppError::Listen(listen, error))?;
-        let public_url = config.server.public_url.clone();
         Ok(Self {
             address,
             first_key,
-            public_url: public_url.unwrap_or_else(|| format!("http://{address}")),
+            public_url: public_url.unwrap_or_else(|| reachable(address)),
             listener,
             parts: Parts {
-                net: net(&config, &clock)?,
+                net,
                 config,
                 store,
                 catalogue: Arc::new(catalogue),
@@ -191,6 +193,15 @@ impl App {
     }
 }
 
+/// Where a client on this machine finds an address; nobody can call 0.0.0.0.
+fn reachable(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        tracing::warn!("server.public_url is not set: links to results lead to this machine");
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
+}
+
 fn media_settings(config: &Config) -> MediaSettings {
     MediaSettings {
         url: config.media.url.clone(),
@@ -217,11 +228,14 @@ async fn send_test(callbacks: &Callbacks, test: TestCallback) -> TestResult {
             took_ms: report.took_ms,
             note: report.note,
         },
-        Err(error) => TestResult {
-            status: None,
-            took_ms: 0,
-            note: error.to_string(),
-        },
+        Err(error) => {
+            tracing::warn!(%error, "a test callback was not sent");
+            TestResult {
+                status: None,
+                took_ms: 0,
+                note: "nothing was sent; the URL cannot be called, or the store is away".to_owned(),
+            }
+        }
     }
 }
 

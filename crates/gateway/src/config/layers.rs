@@ -15,6 +15,12 @@ pub(super) const PREFIX: &str = "ROUTERBASE_";
 /// Variables of the command line, which are no settings.
 const CLIENT: [&str; 3] = ["ROUTERBASE_URL", "ROUTERBASE_API_KEY", "ROUTERBASE_CONFIG"];
 
+/// What Kubernetes tells every pod beside a service that is called `routerbase`.
+fn is_service_link(key: &str) -> bool {
+    let starts = ["PORT_", "SERVICE_HOST", "SERVICE_PORT"];
+    key == "PORT" || starts.iter().any(|start| key.starts_with(start))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
@@ -152,10 +158,10 @@ impl Layers {
 
     /// Puts a variable over what is there.
     pub(super) fn add_variable(&mut self, name: &str, text: &str) {
-        if CLIENT.contains(&name) {
+        let key = name.strip_prefix(PREFIX).unwrap_or(name);
+        if CLIENT.contains(&name) || is_service_link(key) {
             return;
         }
-        let key = name.strip_prefix(PREFIX).unwrap_or(name);
         // A provider's name may hold two underscores itself.
         let key = match key.strip_prefix("PROVIDERS__") {
             Some(rest) => match rest.rsplit_once("__") {

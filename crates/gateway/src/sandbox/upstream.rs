@@ -67,10 +67,11 @@ impl Default for Upstream {
 }
 
 impl Upstream {
-    /// A provider that draws as many files at once as there are cores.
+    /// A provider that draws on all cores but one, which is left to those who wait for answers.
     #[must_use]
     pub fn new() -> Self {
         let cores = available_parallelism().map_or(1, NonZero::get);
+        let cores = cores.saturating_sub(1).max(1);
         Self {
             cores: Arc::new(Semaphore::new(cores)),
         }

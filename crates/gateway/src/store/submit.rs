@@ -35,6 +35,20 @@ pub enum Admission {
 }
 
 impl Store {
+    /// What a repetition of a recorded request is answered: `Replayed` or `Reused`; nothing for a
+    /// request that is the first with its idempotency key.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn first_reply(
+        &self,
+        account: &AccountId,
+        wish: &Idempotency,
+    ) -> Result<Option<Admission>, StoreError> {
+        let reader = self.reader().await?;
+        Ok(first(reader.session(), account, wish).await?)
+    }
+
     /// Records a task with its hold, or refuses it; one transaction.
     ///
     /// # Errors
@@ -109,23 +123,24 @@ const TASK: &str = "INSERT INTO tasks (id, account, model, phase, status, lane, 
 
 const IS_THERE: &str = "SELECT 1 FROM tasks WHERE id = $1";
 
-impl Submit {
-    async fn first(&self, db: Session<'_>) -> Result<Option<Admission>, DbError> {
-        let Some(wish) = &self.idempotency else {
-            return Ok(None);
-        };
-        let values = values![self.account.as_str(), &wish.key];
-        let Some(row) = db.row(FIRST, values).await? else {
-            return Ok(None);
-        };
-        let is_same = row.text(0)? == wish.fingerprint;
-        Ok(Some(if is_same {
-            Admission::Replayed(row.text(1)?)
-        } else {
-            Admission::Reused
-        }))
-    }
+async fn first(
+    db: Session<'_>,
+    account: &AccountId,
+    wish: &Idempotency,
+) -> Result<Option<Admission>, DbError> {
+    let values = values![account.as_str(), &wish.key];
+    let Some(row) = db.row(FIRST, values).await? else {
+        return Ok(None);
+    };
+    let is_same = row.text(0)? == wish.fingerprint;
+    Ok(Some(if is_same {
+        Admission::Replayed(row.text(1)?)
+    } else {
+        Admission::Reused
+    }))
+}
 
+impl Submit {
     async fn not_accepted(
         &self,
         db: Session<'_>,
@@ -159,7 +174,10 @@ impl Operation for Submit {
 
     async fn run(&self, db: Session<'_>) -> Result<Admission, DbError> {
         let (id, account) = (self.id.as_str(), self.account.as_str());
-        let first = self.first(db).await?;
+        let first = match &self.idempotency {
+            Some(wish) => first(db, &self.account, wish).await?,
+            None => None,
+        };
         let hold = values![self.hold, account, self.key.as_str(), self.now_ms];
         if first.is_some() || db.execute(HOLD, hold).await? == 0 {
             return self.not_accepted(db, first).await;

@@ -75,9 +75,6 @@ const RELEASE_ALL: &str = "UPDATE tasks SET lease_owner = '', lease_until_ms = 0
 const NEXT_MOVING: &str = "SELECT MIN(due_ms) FROM tasks
     WHERE lane = 2 AND lease_until_ms <= $1";
 
-const NEXT_QUEUED: &str = "SELECT MIN(due_ms) FROM tasks
-    WHERE lane = 1 AND lease_until_ms <= $1";
-
 impl Store {
     /// Claims up to `limit` tasks that are due: first those under way, then queued ones in turn.
     ///
@@ -98,22 +95,15 @@ impl Store {
         .await
     }
 
-    /// When the next task is due that nobody holds.
+    /// When the next task under way is due that nobody holds. Queued ones are found by looking every
+    /// now and then: a long queue would have to be read through for the first that is due.
     ///
     /// # Errors
     /// The store is unavailable.
     pub async fn any_next_due_ms(&self, now_ms: i64) -> Result<Option<i64>, StoreError> {
         let reader = self.reader().await?;
-        let mut next: Option<i64> = None;
-        for sql in [NEXT_MOVING, NEXT_QUEUED] {
-            let row = reader.session().row(sql, values![now_ms]).await?;
-            let due_ms = row.map(|row| row.int_or_null(0)).transpose()?.flatten();
-            next = match (next, due_ms) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
-        }
-        Ok(next)
+        let row = reader.session().row(NEXT_MOVING, values![now_ms]).await?;
+        Ok(row.map(|row| row.int_or_null(0)).transpose()?.flatten())
     }
 
     /// Renews every lease of an owner; answers how many it has.
@@ -159,6 +149,17 @@ struct Claiming {
     now_ms: i64,
 }
 
+impl Claiming {
+    /// Places for queued tasks, so that those under way cannot hold them up for ever: a quarter; of a
+    /// single place every second one, as the clock has it.
+    fn kept_for_new(&self) -> i64 {
+        match self.limit {
+            ..=1 => self.now_ms.rem_euclid(2).min(self.limit.max(0)),
+            limit => (limit / 4).max(1),
+        }
+    }
+}
+
 impl Operation for Claiming {
     type Answer = Vec<Claim>;
 
@@ -167,19 +168,21 @@ impl Operation for Claiming {
         let mut claims = Vec::new();
         for sql in [CLAIM_MOVING, CLAIM_QUEUED] {
             let taken = i64::try_from(claims.len()).unwrap_or(i64::MAX);
-            // A quarter, or one, is kept for new tasks, so that those under way cannot hold them up
-            // for ever.
             let limit = match sql == CLAIM_MOVING {
-                true => (self.limit - (self.limit / 4).max(1)).max(self.limit.min(1)),
+                true => self.limit - self.kept_for_new(),
                 false => self.limit - taken,
             };
             let values = values![self.now_ms, limit, &self.owner, until_ms];
             for row in db.rows(sql, values).await? {
-                claims.push(Claim {
-                    owner: self.owner.clone(),
-                    epoch: row.int(3)?,
-                    task: task_of(&row)?,
-                });
+                // What cannot be read must not keep all others from being claimed.
+                match task_of(&row) {
+                    Ok(task) => claims.push(Claim {
+                        owner: self.owner.clone(),
+                        epoch: row.int(3)?,
+                        task,
+                    }),
+                    Err(error) => tracing::error!(%error, "a task cannot be read"),
+                }
             }
         }
         Ok(claims)

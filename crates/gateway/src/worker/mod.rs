@@ -18,7 +18,7 @@ use std::time::Duration;
 use dialects::Dialect;
 use domain::catalogue::Catalogue;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -144,7 +144,8 @@ impl Worker {
         self
     }
 
-    /// Works until `stop`, then finishes the steps under way and gives its leases back.
+    /// Works until `stop`, then finishes the steps under way. What does not finish in time keeps its
+    /// lease, so that nobody else takes a call for lost while its reply may still come.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let steps = TaskTracker::new();
         let beating = CancellationToken::new();
@@ -156,11 +157,6 @@ impl Worker {
             beating.cancel();
         };
         tokio::join!(heartbeat, work);
-        for owner in self.owners.all() {
-            if let Err(error) = self.store.release(&owner).await {
-                tracing::warn!(%error, "leases are left to run out");
-            }
-        }
     }
 
     async fn claim_until(self: &Arc<Self>, steps: &TaskTracker, stop: &CancellationToken) {
@@ -172,6 +168,11 @@ impl Worker {
             let claimed = self.claim(free).await;
             let is_more = claimed.len() == free && free > 0;
             for claim in claimed {
+                if stop.is_cancelled() {
+                    self.put_back(&claim, self.clock.now_ms()).await;
+                    self.owners.finished(&claim.owner);
+                    continue;
+                }
                 let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
                     break;
                 };
@@ -179,7 +180,7 @@ impl Worker {
                 let owner = claim.owner.clone();
                 let step = async move {
                     let due_ms = worker.work_guarded(claim).await;
-                    worker.owners.finished(&owner, 1);
+                    worker.owners.finished(&owner);
                     drop(slot);
                     if due_ms <= worker.wake_ms.load(Ordering::Acquire) {
                         worker.look_again.notify_one();
@@ -218,12 +219,17 @@ impl Worker {
             return Vec::new();
         }
         let now_ms = self.clock.now_ms();
+        if now_ms >= self.leased_until_ms() && !self.owners.all().is_empty() {
+            // Leases may have run out while the store was slow: not to be taken from ourselves.
+            return Vec::new();
+        }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let owner = self.owners.current();
         match self.store.claim(&owner, limit, now_ms).await {
             Ok(claims) => {
                 if !claims.is_empty() {
                     self.owners.began(&owner, claims.len());
+                    self.owners.next();
                     let until_ms = now_ms.saturating_add(LEASE_MS);
                     // The shortest lease of all counts; renewing lengthens them together.
                     let _ = self.leased_until_ms.fetch_update(
@@ -237,7 +243,7 @@ impl Worker {
             Err(error) => {
                 tracing::warn!(%error, "nothing could be claimed");
                 // Should it have been recorded after all, those leases run out: nobody renews them.
-                self.owners.renew();
+                self.owners.next();
                 // What is due can often still be read, so that the sleep would end at once.
                 tokio::time::sleep(Duration::from_millis(UNCLAIMED_MS)).await;
                 Vec::new()
@@ -268,11 +274,12 @@ impl Worker {
     }
 
     async fn heartbeat(&self, stop: CancellationToken) {
+        let mut pause_ms = HEARTBEAT_MS;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)) => {}
+                () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
             }
             let now_ms = self.clock.now_ms();
             match self.renew(now_ms).await {
@@ -282,13 +289,17 @@ impl Worker {
                 }
                 Err(error) => tracing::warn!(%error, "leases could not be renewed"),
             }
+            // A store that took its time has used up a part of what it renewed.
+            let took_ms = self.clock.now_ms().saturating_sub(now_ms);
+            pause_ms = HEARTBEAT_MS
+                .saturating_sub(u64::try_from(took_ms).unwrap_or(0))
+                .max(1);
         }
     }
 
     async fn renew(&self, now_ms: i64) -> Result<(), StoreError> {
-        for owner in self.owners.all() {
-            self.store.renew(&owner, now_ms).await?;
-        }
-        Ok(())
+        let owners = self.owners.all();
+        let renewals = owners.iter().map(|owner| self.store.renew(owner, now_ms));
+        try_join_all(renewals).await.map(drop)
     }
 }

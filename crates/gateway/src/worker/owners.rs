@@ -1,7 +1,7 @@
 //! Under which names a worker holds its leases.
 //!
-//! Invariant: leases are renewed by name, so a name whose claims are not all known is never used
-//! again: what was claimed under it unnoticed runs out and is found by others.
+//! Invariant: leases are renewed by name, and every claim has a name of its own. A claim whose answer
+//! was lost, though it was recorded, is therefore renewed by nobody: it runs out and is found.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,29 +33,28 @@ impl Owners {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The name to claim under.
+    /// A name for the next claim; the same until tasks are held under it, or it is given up.
     pub(super) fn current(&self) -> String {
         format!("{}-{}", self.node, self.state().current)
     }
 
-    /// Claims under another name from now on.
-    pub(super) fn renew(&self) {
+    /// Gives the current name up.
+    pub(super) fn next(&self) {
         let mut state = self.state();
         state.current = state.current.saturating_add(1);
     }
 
-    /// So many tasks more are held under a name.
+    /// So many tasks are held under a name.
     pub(super) fn began(&self, owner: &str, count: usize) {
         let mut state = self.state();
-        let held = state.held.entry(owner.to_owned()).or_default();
-        *held = held.saturating_add(count);
+        state.held.insert(owner.to_owned(), count);
     }
 
-    /// So many less.
-    pub(super) fn finished(&self, owner: &str, count: usize) {
+    /// One less.
+    pub(super) fn finished(&self, owner: &str) {
         let mut state = self.state();
         if let Some(held) = state.held.get_mut(owner) {
-            *held = held.saturating_sub(count);
+            *held = held.saturating_sub(1);
             if *held == 0 {
                 state.held.remove(owner);
             }
@@ -77,13 +76,13 @@ mod tests {
         let owners = Owners::new("node".to_owned());
         let first = owners.current();
         owners.began(&first, 2);
-        owners.renew();
+        owners.next();
         let second = owners.current();
         assert_ne!(first, second);
         owners.began(&second, 1);
-        owners.finished(&first, 1);
+        owners.finished(&first);
         assert_eq!(owners.all(), [first.clone(), second.clone()]);
-        owners.finished(&first, 1);
+        owners.finished(&first);
         assert_eq!(owners.all(), [second]);
     }
 }

@@ -143,7 +143,10 @@ impl Worker {
                 Some(due_ms)
             }
             Ok(Committed::Lost) => {
-                tracing::debug!(task = %claim.task.id, word, "another worker has the task");
+                // Another worker has the task; or a commit that seemed lost was recorded, and then
+                // the row still carries our name. Giving it back changes nothing for another.
+                tracing::debug!(task = %claim.task.id, word, "a claim was lost");
+                self.put_back(claim, now_ms).await;
                 None
             }
             Err(StoreError::Duplicate(detail)) if word == "waiting" => {

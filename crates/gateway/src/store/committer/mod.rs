@@ -7,6 +7,7 @@ mod writer;
 
 use std::collections::{BTreeSet, HashSet};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -177,7 +178,7 @@ impl Committer {
                 let mut batches = Batches::new(waiting);
                 while let Some(batch) = batches.next_blocking() {
                     // Nothing on SQLite waits for anything but the disk: one poll runs it all.
-                    let done = commit(&mut place, batch).now_or_never();
+                    let done = supervised(commit(&mut place, batch)).now_or_never();
                     debug_assert!(done.is_some(), "a SQLite session never yields");
                 }
             })?;
@@ -238,6 +239,15 @@ impl Committer {
     }
 }
 
+/// A process whose committer is gone would answer reads and refuse every write for ever: better none,
+/// which is started again.
+async fn supervised(work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        tracing::error!("the committer panicked; aborting");
+        std::process::abort();
+    }
+}
+
 type Answer<O> = oneshot::Receiver<Result<<O as Operation>::Answer, StoreError>>;
 
 fn waiting<O: Operation>(operation: O) -> (Box<dyn Queued>, Answer<O>) {
@@ -283,18 +293,26 @@ impl Batches {
     }
 
     fn fill(&mut self, first: Option<Box<dyn Queued>>) -> Vec<Box<dyn Queued>> {
-        let mut candidates = std::mem::take(&mut self.left);
-        candidates.extend(first);
-        while candidates.len() < BATCH
+        let mut marks = HashSet::new();
+        let (mut batch, mut left) = (Vec::new(), Vec::new());
+        let mut place = |operation: Box<dyn Queued>, batch: &mut Vec<_>, left: &mut Vec<_>| {
+            let mark = operation.mark();
+            if mark.is_none_or(|mark| marks.insert(mark.to_owned())) {
+                batch.push(operation);
+            } else {
+                left.push(operation);
+            }
+        };
+        for operation in std::mem::take(&mut self.left).into_iter().chain(first) {
+            place(operation, &mut batch, &mut left);
+        }
+        // Twins that wait for one another must not keep the others out of the batch.
+        while batch.len() < BATCH
+            && left.len() < QUEUE
             && let Ok(next) = self.queue.try_recv()
         {
-            candidates.push(next);
+            place(next, &mut batch, &mut left);
         }
-        let mut marks = HashSet::new();
-        let (batch, left) = candidates.into_iter().partition(|operation| {
-            let mark = operation.mark();
-            mark.is_none_or(|mark| marks.insert(mark.to_owned()))
-        });
         self.left = left;
         batch
     }
@@ -341,14 +359,18 @@ pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> R
         .filter_map(|operation| operation.account())
         .collect();
     let accounts: Vec<_> = accounts.into_iter().map(str::to_owned).collect();
-    // On PostgreSQL the statements of all operations travel together, behind the lock; on SQLite they
-    // run in turn.
-    let lock = db.lock_accounts(&accounts);
-    let operations = join_all(batch.iter_mut().map(|operation| operation.run(db)));
-    let (locked, results) = join(lock, operations).await;
-    let errors = results.into_iter().filter_map(Result::err);
+    let errors = if db.is_shared() {
+        // The statements of all operations travel together, behind the lock.
+        let lock = db.lock_accounts(&accounts);
+        let operations = join_all(batch.iter_mut().map(|operation| operation.run(db)));
+        let (locked, results) = join(lock, operations).await;
+        let errors = results.into_iter().filter_map(Result::err);
+        errors.chain(locked.err()).collect()
+    } else {
+        first_error(db, batch).await
+    };
     // Once one has failed PostgreSQL refuses the others, which says nothing about them.
-    if let Some(error) = errors.chain(locked.err()).min_by_key(rank) {
+    if let Some(error) = errors.into_iter().min_by_key(rank) {
         db.rollback().await;
         return Err(match error {
             DbError::Unavailable(_) => Failed::Database(error),
@@ -356,6 +378,17 @@ pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> R
         });
     }
     db.commit().await.map_err(Failed::InCommit)
+}
+
+/// Runs operations in turn up to the first that fails: after some errors, such as a full disk, SQLite
+/// has ended the transaction by itself, and what came next would be committed alone.
+async fn first_error(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> Vec<DbError> {
+    for operation in batch {
+        if let Err(error) = operation.run(db).await {
+            return vec![error];
+        }
+    }
+    Vec::new()
 }
 
 fn rank(error: &DbError) -> u8 {

@@ -20,6 +20,9 @@ const READERS: usize = 4;
 /// How long a connection may take, in milliseconds.
 const CONNECT_MS: u64 = 5_000;
 
+/// How long the server may leave what it was sent unconfirmed.
+const SILENCE_MS: u64 = 10_000;
+
 /// How long a statement may take.
 const STATEMENT_MS: u64 = 15_000;
 
@@ -66,6 +69,11 @@ impl Postgres {
             .parse()
             .map_err(|error| DbError::Unavailable(format!("not a PostgreSQL URL: {error}")))?;
         config.connect_timeout(Duration::from_millis(CONNECT_MS));
+        // A server that went silent is given up in seconds, not when the kernel does.
+        config.tcp_user_timeout(Duration::from_millis(SILENCE_MS));
+        config.keepalives_idle(Duration::from_millis(SILENCE_MS));
+        config.keepalives_interval(Duration::from_millis(SILENCE_MS / 2));
+        config.keepalives_retries(2);
         if config.get_application_name().is_none() {
             config.application_name("routerbase");
         }
@@ -248,6 +256,10 @@ fn convert(error: tokio_postgres::Error) -> DbError {
     );
     if *state == SqlState::T_R_SERIALIZATION_FAILURE || *state == SqlState::T_R_DEADLOCK_DETECTED {
         return DbError::Conflict(text);
+    }
+    // A primary that was demoted, or went read-only on a full disk: another may answer soon.
+    if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
+        return DbError::Unavailable(text);
     }
     match state.code().get(..2) {
         Some("23") => DbError::Constraint(text),

@@ -183,9 +183,13 @@ impl SqliteSession {
     /// log.
     pub(super) fn commit(&self) -> Result<(), DbError> {
         let done = self.with(|connection| {
+            debug_assert!(!connection.is_autocommit(), "a transaction is committed once");
             let done = connection.execute_batch("COMMIT");
             if let Err(rusqlite::Error::SqliteFailure(error, message)) = &done
-                && error.code == ErrorCode::SystemIoFailure
+                && matches!(
+                    error.extended_code,
+                    rusqlite::ffi::SQLITE_IOERR_FSYNC | rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC
+                )
             {
                 tracing::error!(error = %error, message, "the database could not be synced; aborting");
                 std::process::abort();
