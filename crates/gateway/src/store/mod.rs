@@ -20,6 +20,7 @@ pub mod tasks;
 pub mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use committer::Gate;
 use committer::{Committer, Operation};
@@ -161,6 +162,14 @@ impl Store {
         };
         store.migrate(now_ms).await?;
         Ok(store)
+    }
+
+    /// The same with an observer that is told of each commit how many operations it had and how long
+    /// it took. It holds the next commit up, and there is only one.
+    #[must_use]
+    pub fn observed(self, observer: impl Fn(usize, Duration) + Send + Sync + 'static) -> Self {
+        self.committer.observe(Box::new(observer));
+        self
     }
 
     /// Whether other nodes may work on the same store.

@@ -3,26 +3,27 @@
 //! Invariant: an operation is answered only when what it wrote is synced. Batches form by
 //! themselves: each takes whatever queued up while the one before was being committed.
 
+mod batches;
 mod writer;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, join_all};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use self::batches::Batches;
 use self::writer::Writer;
 use super::StoreError;
 use super::db::{DbError, Postgres, Session, Sqlite, SqliteSession};
 
 /// Most operations waiting to be committed.
 const QUEUE: usize = 4_096;
-
-/// Most operations in one transaction.
-const BATCH: usize = 512;
 
 /// How often an operation is tried again when another transaction was in the way.
 const CONFLICTS: u32 = 5;
@@ -86,10 +87,16 @@ enum Place {
 /// Asked before each batch of a simulated store: it may take its time, or refuse for the store.
 pub type Gate = Arc<dyn Fn() -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
 
+/// Told of each commit, in its way: how many operations it had and how long it took.
+pub(super) type Observer = Box<dyn Fn(usize, Duration) + Send + Sync>;
+
+type Observed = Arc<OnceLock<Observer>>;
+
 /// The door to the committer.
 #[derive(Clone)]
 pub(super) struct Committer {
     queue: mpsc::Sender<Box<dyn Queued>>,
+    observed: Observed,
 }
 
 pub(super) trait Queued: Send + Sync {
@@ -168,9 +175,21 @@ impl<O: Operation> Queued for Waiting<O> {
 }
 
 impl Committer {
+    fn new() -> (Self, mpsc::Receiver<Box<dyn Queued>>) {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let observed = Observed::default();
+        (Self { queue, observed }, waiting)
+    }
+
+    /// Tells an observer of each commit from now on; the first one stays.
+    pub(super) fn observe(&self, observer: Observer) {
+        let _ = self.observed.set(observer);
+    }
+
     /// A committer on SQLite: a thread of its own, as every statement blocks.
     pub(super) fn sqlite(database: &Sqlite) -> std::io::Result<Self> {
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (committer, waiting) = Self::new();
+        let observed = Arc::clone(&committer.observed);
         let mut place = Place::Sqlite(Arc::clone(database.writer()));
         std::thread::Builder::new()
             .name("committer".to_owned())
@@ -178,23 +197,24 @@ impl Committer {
                 let mut batches = Batches::new(waiting);
                 while let Some(batch) = batches.next_blocking() {
                     // Nothing on SQLite waits for anything but the disk: one poll runs it all.
-                    let done = supervised(commit(&mut place, batch)).now_or_never();
+                    let done = supervised(commit(&mut place, &observed, batch)).now_or_never();
                     debug_assert!(done.is_some(), "a SQLite session never yields");
                 }
             })?;
-        Ok(Self { queue })
+        Ok(committer)
     }
 
     /// A committer on SQLite that is a task of the runtime, so that no simulated time passes while
     /// it writes. It asks the gate before each batch.
     pub(super) fn sqlite_in_runtime(database: &Sqlite, gate: Gate) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (committer, waiting) = Self::new();
+        let observed = Arc::clone(&committer.observed);
         let mut place = Place::Sqlite(Arc::clone(database.writer()));
         crate::spawn::detached("committer", async move {
             let mut batches = Batches::new(waiting);
             while let Some(batch) = batches.next().await {
                 match gate().await {
-                    Ok(()) => commit(&mut place, batch).await,
+                    Ok(()) => commit(&mut place, &observed, batch).await,
                     Err(error) => {
                         for operation in batch {
                             operation.finish(Err(error.clone()));
@@ -203,20 +223,21 @@ impl Committer {
                 }
             }
         });
-        Self { queue }
+        committer
     }
 
     /// A committer on PostgreSQL, over a connection of its own.
     pub(super) fn postgres(database: Arc<Postgres>) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (committer, waiting) = Self::new();
+        let observed = Arc::clone(&committer.observed);
         crate::spawn::detached("committer", async move {
             let mut batches = Batches::new(waiting);
             let mut place = Place::Postgres(Box::new(Writer::new(database)));
             while let Some(batch) = batches.next().await {
-                commit(&mut place, batch).await;
+                commit(&mut place, &observed, batch).await;
             }
         });
-        Self { queue }
+        committer
     }
 
     /// Commits an operation; waits for a place in the queue.
@@ -260,70 +281,13 @@ fn waiting<O: Operation>(operation: O) -> (Box<dyn Queued>, Answer<O>) {
     (Box::new(waiting), answer)
 }
 
-/// Forms batches; operations whose mark is taken wait for the next one.
-struct Batches {
-    queue: mpsc::Receiver<Box<dyn Queued>>,
-    left: Vec<Box<dyn Queued>>,
-}
-
-impl Batches {
-    fn new(queue: mpsc::Receiver<Box<dyn Queued>>) -> Self {
-        Self {
-            queue,
-            left: Vec::new(),
-        }
-    }
-
-    fn next_blocking(&mut self) -> Option<Vec<Box<dyn Queued>>> {
-        let first = if self.left.is_empty() {
-            Some(self.queue.blocking_recv()?)
-        } else {
-            None
-        };
-        Some(self.fill(first))
-    }
-
-    async fn next(&mut self) -> Option<Vec<Box<dyn Queued>>> {
-        let first = if self.left.is_empty() {
-            Some(self.queue.recv().await?)
-        } else {
-            None
-        };
-        Some(self.fill(first))
-    }
-
-    fn fill(&mut self, first: Option<Box<dyn Queued>>) -> Vec<Box<dyn Queued>> {
-        let mut marks = HashSet::new();
-        let (mut batch, mut left) = (Vec::new(), Vec::new());
-        let mut place = |operation: Box<dyn Queued>, batch: &mut Vec<_>, left: &mut Vec<_>| {
-            let mark = operation.mark();
-            if mark.is_none_or(|mark| marks.insert(mark.to_owned())) {
-                batch.push(operation);
-            } else {
-                left.push(operation);
-            }
-        };
-        for operation in std::mem::take(&mut self.left).into_iter().chain(first) {
-            place(operation, &mut batch, &mut left);
-        }
-        // Twins that wait for one another must not keep the others out of the batch.
-        while batch.len() < BATCH
-            && left.len() < QUEUE
-            && let Ok(next) = self.queue.try_recv()
-        {
-            place(next, &mut batch, &mut left);
-        }
-        self.left = left;
-        batch
-    }
-}
-
 /// Runs a batch in one transaction; if an operation fails, each in one of its own.
-async fn commit(place: &mut Place, mut batch: Vec<Box<dyn Queued>>) {
-    match run(place, &mut batch).await {
+async fn commit(place: &mut Place, observed: &Observed, mut batch: Vec<Box<dyn Queued>>) {
+    match run(place, observed, &mut batch).await {
         Err(Failed::Operation(_)) if batch.len() > 1 => {
             for mut operation in batch {
-                let done = run(place, std::slice::from_mut(&mut operation)).await;
+                let alone = std::slice::from_mut(&mut operation);
+                let done = run(place, observed, alone).await;
                 operation.finish(done.map_err(StoreError::from));
             }
         }
@@ -337,7 +301,12 @@ async fn commit(place: &mut Place, mut batch: Vec<Box<dyn Queued>>) {
 }
 
 /// Runs a batch, again while only another transaction is in the way.
-async fn run(place: &mut Place, batch: &mut [Box<dyn Queued>]) -> Result<(), Failed> {
+async fn run(
+    place: &mut Place,
+    observed: &Observed,
+    batch: &mut [Box<dyn Queued>],
+) -> Result<(), Failed> {
+    let began = Instant::now();
     let mut conflicts = 0;
     loop {
         let done = match place {
@@ -346,7 +315,13 @@ async fn run(place: &mut Place, batch: &mut [Box<dyn Queued>]) -> Result<(), Fai
         };
         match done {
             Err(Failed::Operation(DbError::Conflict(_))) if conflicts < CONFLICTS => conflicts += 1,
-            done => return done,
+            Ok(()) => {
+                if let Some(observe) = observed.get() {
+                    observe(batch.len(), began.elapsed());
+                }
+                return Ok(());
+            }
+            failed => return failed,
         }
     }
 }
