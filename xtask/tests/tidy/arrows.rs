@@ -15,13 +15,14 @@ enum Knows {
 
 use Knows::{AllBut, Only};
 
-const GATEWAY: [(&str, Knows); 13] = [
+const GATEWAY: [(&str, Knows); 14] = [
     ("clock", Only(&[])),
     ("entropy", Only(&[])),
     ("spawn", Only(&[])),
     ("config", Only(&[])),
     // Entropy only names a lock of PostgreSQL; nothing that is recorded depends on it.
     ("store", Only(&["clock", "entropy", "spawn", "values"])),
+    ("metrics", Only(&[])),
     ("view", Only(&["clock", "store"])),
     ("net", Only(&["clock", "entropy", "spawn"])),
     ("media", AllBut(&["api", "worker", "callbacks", "edge"])),

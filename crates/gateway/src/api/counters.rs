@@ -1,10 +1,15 @@
 //! What the API counts, for the metrics page.
 //!
-//! Invariant: every counter is there from the start; counting is one atomic addition.
+//! Invariant: every counter is there from the start; counting is one atomic addition. The page asks
+//! for the sums when it is read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 
 /// Status classes: 1xx to 5xx.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -80,5 +85,56 @@ impl Counters {
             (outcome.as_str(), count)
         };
         Submitted::ALL.into_iter().map(read)
+    }
+}
+
+impl Collector for Counters {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let kind = MetricType::Counter;
+        let name = "routerbase_http_requests";
+        let mut family = encoder.encode_descriptor(name, "Requests answered", None, kind)?;
+        for (endpoint, status, count) in self.requests() {
+            let labels = [("endpoint", endpoint), ("status", status)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        let name = "routerbase_submits";
+        let mut family = encoder.encode_descriptor(name, "Submits answered", None, kind)?;
+        for (outcome, count) in self.submits() {
+            let labels = [("outcome", outcome)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn every_counter_is_on_the_page() {
+        let counters = std::sync::Arc::new(Counters::default());
+        let page = Metrics::new([], vec![Box::new(std::sync::Arc::clone(&counters))]);
+        for endpoint in Endpoint::ALL {
+            counters.request(endpoint, StatusCode::OK);
+        }
+        counters.request(Endpoint::Submit, StatusCode::PAYMENT_REQUIRED);
+        counters.submitted(Submitted::Replayed);
+        let text = page.render();
+        let lines = |start| text.lines().filter(move |line| line.starts_with(start));
+        let requests = lines("routerbase_http_requests_total{").count();
+        assert_eq!(requests, Endpoint::ALL.len() * CLASSES.len());
+        assert_eq!(lines("routerbase_submits_total{").count(), 3);
+        for line in [
+            "# TYPE routerbase_http_requests_total counter",
+            "routerbase_http_requests_total{endpoint=\"submit\",status=\"4xx\"} 1",
+            "routerbase_http_requests_total{endpoint=\"other\",status=\"2xx\"} 1",
+            "routerbase_http_requests_total{endpoint=\"other\",status=\"5xx\"} 0",
+            "routerbase_submits_total{outcome=\"replayed\"} 1",
+            "routerbase_submits_total{outcome=\"refused\"} 0",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
     }
 }

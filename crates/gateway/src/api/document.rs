@@ -37,7 +37,7 @@ const PAGE: &str = include_str!("docs.html");
         callbacks::test,
         keys::list, keys::create, keys::delete,
         billing::balance,
-        probe::alive, probe::ready, probe::metrics,
+        probe::alive, probe::ready, probe::figures,
     ),
     components(schemas(ErrorBody, shape::SubmitBody)),
     modifiers(&Shared),

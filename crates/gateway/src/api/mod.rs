@@ -197,7 +197,7 @@ fn operating(routes: Routes) -> Routes {
     routes
         .at("/healthz", Endpoint::Probe, get(probe::alive))
         .at("/readyz", Endpoint::Probe, get(probe::ready))
-        .at("/metrics", Endpoint::Probe, get(probe::metrics))
+        .at("/metrics", Endpoint::Probe, get(probe::figures))
         .at("/openapi.json", Endpoint::Docs, get(document::json))
         .at("/docs", Endpoint::Docs, get(document::page))
 }

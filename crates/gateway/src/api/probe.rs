@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use super::error::Kind;
 use super::refusals::Unavailable;
 use super::{Api, ApiError};
+use crate::metrics;
 
 /// Whether the process is alive
 #[utoipa::path(
@@ -35,9 +36,8 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<&'static str, A
 /// Figures for Prometheus
 #[utoipa::path(
     get, path = "/metrics", operation_id = "readMetrics", tag = "Operating", security(()),
-    responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "application/openmetrics-text"))
+    responses((status = 200, description = "Prometheus text.", body = String, content_type = "text/plain"))
 )]
-pub(super) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], (api.metrics)())
+pub(super) async fn figures(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], (api.metrics)())
 }

@@ -3,11 +3,13 @@
 //! Invariant: every series exists from the start and is counted through a handle that was made then;
 //! counting builds no label. A word nobody announced is counted as `other`.
 
+mod program;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,8 +17,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// What [`Metrics::render`] writes.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub use program::Program;
+/// The type of what [`Metrics::render`] writes.
+pub use prometheus_text::CONTENT_TYPE;
 
 /// The word for what nobody announced.
 const OTHER: &str = "other";
@@ -34,80 +37,11 @@ const ENDS: [&str; 9] = [
     "media_lost",
 ];
 
-/// States in which an attempt ends.
+/// States in which an attempt ends, and the one in which it is not known whether it did.
 const ATTEMPTS: [&str; 5] = ["refused", "unknown", "done", "failed", "abandoned"];
 
-/// What comes of a callback's POST.
+/// What comes of a delivery.
 const CALLBACKS: [&str; 5] = ["delivered", "retry", "exhausted", "gone", "blocked"];
-
-/// Why a submit is refused: the type of the error.
-const REFUSALS: [&str; 11] = [
-    "bad_request",
-    "unauthorized",
-    "insufficient_credits",
-    "not_found",
-    "conflict",
-    "too_large",
-    "validation_error",
-    "rate_limited",
-    "maintenance",
-    "overloaded",
-    "feature_disabled",
-];
-
-/// Which part of the API a request is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteClass {
-    /// Submits and estimates.
-    Submit,
-    /// Reads of tasks, long polls and streams too.
-    Task,
-    /// Keys, credits, callbacks.
-    Account,
-    /// Models and prices.
-    Catalogue,
-    /// Uploads.
-    Files,
-    /// Fetched results.
-    Results,
-    /// The OpenAI dialect.
-    OpenAi,
-    /// Health, metrics, documents, console.
-    Operating,
-    /// What there is no route for.
-    Unknown,
-}
-
-impl RouteClass {
-    const ALL: [Self; 9] = [
-        Self::Submit,
-        Self::Task,
-        Self::Account,
-        Self::Catalogue,
-        Self::Files,
-        Self::Results,
-        Self::OpenAi,
-        Self::Operating,
-        Self::Unknown,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Submit => "submit",
-            Self::Task => "task",
-            Self::Account => "account",
-            Self::Catalogue => "catalogue",
-            Self::Files => "files",
-            Self::Results => "results",
-            Self::OpenAi => "openai",
-            Self::Operating => "operating",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// Status classes; the last is for what is no status.
-const STATUSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", OTHER];
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -152,16 +86,13 @@ struct Provider {
     attempts: Words,
 }
 
-/// Every metric. Cheap to clone.
+/// What the page shows. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
-    requests: Vec<[Counter; STATUSES.len()]>,
-    admitted: Counter,
-    refused: Words,
     ended: Words,
     providers: Vec<Provider>,
     callbacks: Words,
@@ -169,29 +100,38 @@ struct Inner {
     poll_lag: Histogram,
     commit_operations: Histogram,
     commit_time: Histogram,
-    memory: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new([], Vec::new())
+    }
 }
 
 impl Metrics {
-    /// Every series at zero, for the providers of the catalogue.
+    /// Every series at zero, for the providers of the catalogue; with what is counted elsewhere.
     #[must_use]
-    pub fn new<'a>(providers: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(
+        providers: impl IntoIterator<Item = &'a str>,
+        elsewhere: Vec<Box<dyn Collector>>,
+    ) -> Self {
         let mut registry = Registry::default();
-        let requests = family(&mut registry, "http_requests", "Requests answered");
-        let admitted = Counter::default();
-        let help = "Submits recorded";
-        registry.register("routerbase_submits_admitted", help, admitted.clone());
-        let refused = family(&mut registry, "submits_refused", "Submits refused");
+        for collector in elsewhere {
+            registry.register_collector(collector);
+        }
         let ended = family(&mut registry, "tasks_ended", "Tasks ended");
-        let attempts = family(&mut registry, "attempts", "Attempts ended");
-        let callbacks = family(&mut registry, "callbacks", "Callbacks posted");
-        let steps = gauge(&mut registry, "routerbase_worker_steps", "Steps under way");
-        let help = "Resident memory of this process";
-        let memory = gauge(&mut registry, "process_resident_memory_bytes", help);
+        let attempts = family(
+            &mut registry,
+            "attempts",
+            "Attempts ended, or gone unanswered",
+        );
+        let callbacks = family(&mut registry, "callbacks", "Deliveries of callbacks");
+        let steps = Gauge::default();
+        registry.register("routerbase_worker_steps", "Steps under way", steps.clone());
         let poll_lag = histogram(
             &mut registry,
             "poll_lag_seconds",
-            "How late due steps are begun",
+            "How late due steps of tasks under way begin",
             exponential_buckets(0.005, 2.0, 14),
         );
         let commit_operations = histogram(
@@ -203,7 +143,7 @@ impl Metrics {
         let commit_time = histogram(
             &mut registry,
             "commit_seconds",
-            "Time of a commit",
+            "How long a commit takes",
             exponential_buckets(0.000_1, 2.0, 16),
         );
         let provider = |id: &str| Provider {
@@ -211,11 +151,6 @@ impl Metrics {
             attempts: Words::new(&attempts, &[("provider", id)], "state", &ATTEMPTS),
         };
         Self(Arc::new(Inner {
-            requests: RouteClass::ALL
-                .map(|class| by_status(&requests, class))
-                .to_vec(),
-            admitted,
-            refused: Words::new(&refused, &[], "type", &REFUSALS),
             ended: Words::new(&ended, &[], "end", &ENDS),
             providers: providers.into_iter().chain([OTHER]).map(provider).collect(),
             callbacks: Words::new(&callbacks, &[], "result", &CALLBACKS),
@@ -223,31 +158,8 @@ impl Metrics {
             poll_lag,
             commit_operations,
             commit_time,
-            memory,
             registry,
         }))
-    }
-
-    /// A request was answered.
-    pub fn request(&self, class: RouteClass, status: u16) {
-        let column = match status {
-            200..300 => 0,
-            300..400 => 1,
-            400..500 => 2,
-            500..600 => 3,
-            _ => 4,
-        };
-        self.0.requests[class as usize][column].inc();
-    }
-
-    /// A submit was recorded.
-    pub fn admitted(&self) {
-        self.0.admitted.inc();
-    }
-
-    /// A submit was refused, with the type of the error.
-    pub fn refused(&self, kind: &str) {
-        self.0.refused.count(kind);
     }
 
     /// A task ended: `success`, or the type of its error.
@@ -255,7 +167,7 @@ impl Metrics {
         self.0.ended.count(end);
     }
 
-    /// An attempt at a provider ended in a state.
+    /// An attempt at a provider ended in a state, or went unanswered.
     pub fn attempt(&self, provider: &str, state: &str) {
         let providers = &self.0.providers;
         let found = providers.iter().find(|known| known.id == provider);
@@ -264,7 +176,7 @@ impl Metrics {
         }
     }
 
-    /// A callback was posted: `delivered`, `retry`, `exhausted`, `gone` or `blocked`.
+    /// A delivery came to `delivered`, `retry`, `exhausted`, `gone` or `blocked`.
     pub fn callback(&self, result: &str) {
         self.0.callbacks.count(result);
     }
@@ -290,9 +202,6 @@ impl Metrics {
     /// All of them as Prometheus reads them.
     #[must_use]
     pub fn render(&self) -> String {
-        if let Some(bytes) = resident_bytes() {
-            self.0.memory.set(bytes);
-        }
         let mut text = String::new();
         match prometheus_text::encode(&mut text, &self.0.registry) {
             Ok(()) => text,
@@ -320,12 +229,6 @@ fn family(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Cou
     family
 }
 
-fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
-}
-
 fn histogram(
     registry: &mut Registry,
     name: &str,
@@ -335,19 +238,4 @@ fn histogram(
     let histogram = Histogram::new(buckets);
     registry.register(format!("routerbase_{name}"), help, histogram.clone());
     histogram
-}
-
-fn by_status(family: &Family<Labels, Counter>, class: RouteClass) -> [Counter; STATUSES.len()] {
-    STATUSES.map(|status| {
-        let route = ("route", class.as_str().to_owned());
-        family.get_or_create_owned(&vec![route, ("status", status.to_owned())])
-    })
-}
-
-/// From the second number of `statm`, which counts pages; `None` where there is no such file.
-fn resident_bytes() -> Option<i64> {
-    let line = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: i64 = line.split(' ').nth(1)?.parse().ok()?;
-    // Linux has other page sizes only on machines nobody runs this on; asking would need libc.
-    pages.checked_mul(4_096)
 }
