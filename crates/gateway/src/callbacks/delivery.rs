@@ -199,6 +199,11 @@ impl Callbacks {
         posted: Posted,
         verdict: Verdict,
     ) -> Result<(), StoreError> {
+        // Before it is recorded: that may fail, and is not what was POSTed.
+        self.metrics.callback(match verdict.state {
+            "pending" => "retry",
+            state => state,
+        });
         let delivery = Delivery {
             n: notice.attempts.saturating_add(1),
             at_ms: posted.at_ms,

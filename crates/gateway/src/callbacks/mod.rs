@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::store::Store;
 
@@ -64,6 +65,7 @@ pub struct Callbacks {
     entropy: Entropy,
     public_url: String,
     settings: Settings,
+    metrics: Metrics,
 }
 
 impl Callbacks {
@@ -77,6 +79,7 @@ impl Callbacks {
             entropy,
             public_url,
             settings: Settings::default(),
+            metrics: Metrics::default(),
         }
     }
 
@@ -84,6 +87,13 @@ impl Callbacks {
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// The same, counted where others are.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
         self
     }
 

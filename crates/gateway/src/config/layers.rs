@@ -16,7 +16,7 @@ pub(super) const PREFIX: &str = "ROUTERBASE_";
 const CLIENT: [&str; 3] = ["ROUTERBASE_URL", "ROUTERBASE_API_KEY", "ROUTERBASE_CONFIG"];
 
 /// What Kubernetes tells every pod beside a service that is called `routerbase`.
-fn is_service_link(key: &str) -> bool {
+fn is_pod_link(key: &str) -> bool {
     let starts = ["PORT_", "SERVICE_HOST", "SERVICE_PORT"];
     key == "PORT" || starts.iter().any(|start| key.starts_with(start))
 }
@@ -159,7 +159,7 @@ impl Layers {
     /// Puts a variable over what is there.
     pub(super) fn add_variable(&mut self, name: &str, text: &str) {
         let key = name.strip_prefix(PREFIX).unwrap_or(name);
-        if CLIENT.contains(&name) || is_service_link(key) {
+        if CLIENT.contains(&name) || is_pod_link(key) {
             return;
         }
         // A provider's name may hold two underscores itself.

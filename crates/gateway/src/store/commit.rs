@@ -70,9 +70,9 @@ const TASK: &str = "UPDATE tasks SET phase = $1, status = $2, lane = $3,
         version = version + 1, updated_ms = $5, body = $9
     WHERE id = $10 AND version = $11 AND lease_owner = $12 AND epoch = $13";
 
-const OPEN: &str = "INSERT INTO attempts (id, task, account, provider, state, is_open, token,
+const OPEN: &str = "INSERT INTO attempts (id, task, account, n, provider, state, is_open, token,
         upstream_id, note, began_ms, updated_ms)
-    VALUES ($1, $2, $3, $4, $5, 1, $6, NULL, NULL, $7, $7)";
+    VALUES ($1, $2, $3, $4, $5, $6, 1, $7, NULL, NULL, $8, $8)";
 
 const ATTEMPT: &str = "UPDATE attempts SET state = $1, is_open = $2,
         upstream_id = COALESCE($3, upstream_id), note = COALESCE($4, note), updated_ms = $5
@@ -136,6 +136,7 @@ impl Commit {
                 attempt.id.as_str(),
                 task.id.as_str(),
                 task.account.as_str(),
+                i64::from(task.attempts),
                 provider,
                 change.state.as_str(),
                 &attempt.token,

@@ -81,7 +81,7 @@ const LIST: &str = "SELECT body, version, is_cancel_asked FROM tasks
     ORDER BY id DESC LIMIT $5";
 
 const ATTEMPTS: &str = "SELECT a.id, a.provider, a.state, a.upstream_id, a.began_ms, a.updated_ms
-    FROM attempts a WHERE a.task = $1 AND a.account = $2 ORDER BY a.began_ms, a.id";
+    FROM attempts a WHERE a.task = $1 AND a.account = $2 ORDER BY a.n";
 
 const CANCEL: &str = "UPDATE tasks SET is_cancel_asked = 1,
         due_ms = CASE WHEN phase IN ('queued', 'running') AND lease_until_ms <= $1 THEN $1 ELSE due_ms END

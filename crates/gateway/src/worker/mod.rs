@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use dialects::Dialect;
 use domain::catalogue::Catalogue;
+use domain::task::Phase;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio::sync::{Notify, Semaphore};
@@ -29,6 +30,7 @@ pub use sweep::Sweeper;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::media::Media;
+use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::store::work::{Claim, LEASE_MS};
 use crate::store::{Store, StoreError};
@@ -75,6 +77,7 @@ pub struct Worker {
     clock: Clock,
     entropy: Entropy,
     settings: WorkerSettings,
+    metrics: Metrics,
     owners: Owners,
     /// What tokens of attempts are derived from.
     secret: String,
@@ -125,9 +128,17 @@ impl Worker {
             entropy: parts.entropy,
             secret: parts.secret,
             settings: parts.settings,
+            metrics: Metrics::default(),
             dialects: dialects::dialect,
             spawn: None,
         }
+    }
+
+    /// The same, counted where others are.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// The same with other dialects than those that are built in, for tests.
@@ -178,7 +189,9 @@ impl Worker {
                 };
                 let worker = Arc::clone(self);
                 let owner = claim.owner.clone();
+                let counted = self.metrics.step();
                 let step = async move {
+                    let _counted = counted;
                     let due_ms = worker.work_guarded(claim).await;
                     worker.owners.finished(&owner);
                     drop(slot);
@@ -230,6 +243,7 @@ impl Worker {
                 if !claims.is_empty() {
                     self.owners.began(&owner, claims.len());
                     self.owners.next();
+                    self.count_lags(&claims);
                     let until_ms = now_ms.saturating_add(LEASE_MS);
                     // The shortest lease of all counts; renewing lengthens them together.
                     let _ = self.leased_until_ms.fetch_update(
@@ -248,6 +262,15 @@ impl Worker {
                 tokio::time::sleep(Duration::from_millis(UNCLAIMED_MS)).await;
                 Vec::new()
             }
+        }
+    }
+
+    /// How late tasks under way are looked at; what queued ones wait for is room.
+    fn count_lags(&self, claims: &[Claim]) {
+        let now_ms = self.clock.now_ms();
+        let tasks = claims.iter().map(|claim| &claim.task);
+        for task in tasks.filter(|task| !matches!(task.phase, Phase::Queued { .. })) {
+            self.metrics.poll_lag_ms(now_ms.saturating_sub(task.due_ms));
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dialects::{Context, Dialect};
 use domain::catalogue::{OnLostReply, Provider, Recovery};
-use domain::task::{Action, Change, Outcome, Phase, Rules, Task, advance, decide};
+use domain::task::{Action, AttemptState, Change, Outcome, Phase, Rules, Task, advance, decide};
 use domain::upstream::{Fault, FaultClass};
 use url::Url;
 
@@ -136,8 +136,10 @@ impl Worker {
             Lease::Release
         };
         let task = change.task.clone();
+        let attempt = change.attempt.as_ref().map(|attempt| attempt.state);
         match self.record(claim, change, lease).await {
             Ok(Committed::Yes) => {
+                self.count(&claim.task, attempt, &task.phase);
                 let version = claim.task.version.saturating_add(1);
                 claim.task = Task { version, ..task };
                 Some(due_ms)
@@ -167,6 +169,22 @@ impl Worker {
                     .await;
                 None
             }
+        }
+    }
+
+    /// Counts what a recorded change ended: an attempt of the task as it was, or the task.
+    fn count(&self, task: &Task, attempt: Option<AttemptState>, phase: &Phase) {
+        match attempt {
+            None | Some(AttemptState::Sending | AttemptState::Accepted) => {}
+            Some(state) => {
+                let provider = task.route().map_or("", |route| route.provider.as_str());
+                self.metrics.attempt(provider, state.as_str());
+            }
+        }
+        match phase {
+            Phase::Done { .. } => self.metrics.ended("success"),
+            Phase::Failed { error } => self.metrics.ended(error.kind.as_str()),
+            _ => {}
         }
     }
 

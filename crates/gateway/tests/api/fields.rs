@@ -91,6 +91,16 @@ async fn the_fields_of_every_body() {
                 long,
             ],
         ),
+    ] {
+        check_taken(&world, IMAGE, path, &taken).await;
+        check_refused(&world, IMAGE, path, &refused).await;
+    }
+}
+
+#[tokio::test]
+async fn the_switches_and_groups_of_every_body() {
+    let world = World::new().await;
+    for (path, taken, refused) in [
         (
             "strict",
             vec![json!(null), json!(true), json!(false)],

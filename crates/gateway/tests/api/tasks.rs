@@ -137,6 +137,11 @@ async fn a_key_without_the_scope_reads_nothing() {
     call.send().await.refusal(401, "unauthorized");
 }
 
+async fn tag_of(world: &World, id: &TaskId) -> String {
+    let reply = world.get(&path(id)).send().await;
+    reply.header("etag").unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn an_unchanged_task_is_a_304() {
     let world = World::new().await;
@@ -163,25 +168,9 @@ async fn an_unchanged_task_is_a_304() {
         .send()
         .await;
     assert_eq!(reply.status, 200);
-    tags.push(
-        world
-            .get(&path(&id))
-            .send()
-            .await
-            .header("etag")
-            .unwrap()
-            .to_owned(),
-    );
+    tags.push(tag_of(&world, &id).await);
     world.finished(claim).await;
-    tags.push(
-        world
-            .get(&path(&id))
-            .send()
-            .await
-            .header("etag")
-            .unwrap()
-            .to_owned(),
-    );
+    tags.push(tag_of(&world, &id).await);
     let notices = world
         .store
         .any_claim_notices(10, i64::MAX / 2)

@@ -234,7 +234,7 @@ impl Committer {
             let mut batches = Batches::new(waiting);
             let mut place = Place::Postgres(Box::new(Writer::new(database)));
             while let Some(batch) = batches.next().await {
-                commit(&mut place, &observed, batch).await;
+                supervised(commit(&mut place, &observed, batch)).await;
             }
         });
         committer

@@ -66,6 +66,8 @@ CREATE TABLE attempts (
     id TEXT NOT NULL PRIMARY KEY,
     task TEXT NOT NULL,
     account TEXT NOT NULL,
+    -- Which of the task's, from 1.
+    n BIGINT NOT NULL,
     provider TEXT NOT NULL,
     state TEXT NOT NULL,
     is_open BIGINT NOT NULL,
@@ -75,7 +77,7 @@ CREATE TABLE attempts (
     began_ms BIGINT NOT NULL,
     updated_ms BIGINT NOT NULL
 );
-CREATE INDEX attempts_task ON attempts (task, began_ms);
+CREATE INDEX attempts_task ON attempts (task, n);
 -- A tripwire: the rules never open a second attempt beside an open one.
 CREATE UNIQUE INDEX attempts_open ON attempts (task) WHERE is_open = 1;
 -- An upstream's id that another task has already is not an answer to be believed.
