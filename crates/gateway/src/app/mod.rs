@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::edge::{self, EdgeSettings};
 use crate::entropy::Entropy;
 use crate::media::{self, Media, MediaSettings};
+use crate::metrics::{Metrics, Program};
 use crate::net::{Net, NetSettings};
 use crate::sandbox::Upstream;
 use crate::store::{Access, Store};
@@ -82,6 +83,8 @@ struct Parts {
     clock: Clock,
     entropy: Entropy,
     secret: String,
+    counters: Arc<Counters>,
+    metrics: Metrics,
 }
 
 impl App {
@@ -96,7 +99,11 @@ impl App {
             load_catalogue(&config).map_err(|problems| AppError::Catalogue(problems.join("\n")))?;
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let url = config.database.url.reveal();
+        let counters = Arc::new(Counters::default());
+        let metrics = metrics(&catalogue, &counters, clock.now_ms());
+        let counted = metrics.clone();
         let store = Store::open(url, Access::Server, clock.now_ms()).await?;
+        let store = store.observed(move |operations, time| counted.commit(operations, time));
         if !store.is_shared() {
             // Alone on the file: whoever held a lease is gone.
             store.any_release_all().await?;
@@ -135,6 +142,8 @@ impl App {
                 clock,
                 entropy,
                 secret,
+                counters,
+                metrics,
             },
         })
     }
@@ -150,13 +159,7 @@ impl App {
         } = self;
         let role = parts.config.server.role;
         let is_draining = Arc::new(AtomicBool::new(false));
-        let callbacks = Arc::new(Callbacks::new(
-            parts.store.clone(),
-            parts.net.clone(),
-            parts.clock.clone(),
-            parts.entropy.clone(),
-            public_url.clone(),
-        ));
+        let callbacks = Arc::new(parts.callbacks(public_url.clone()));
         let api = parts.api(&callbacks, public_url, Arc::clone(&is_draining));
         let results = media::router(
             parts.store.clone(),
@@ -200,6 +203,16 @@ fn reachable(mut address: SocketAddr) -> String {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     format!("http://{address}")
+}
+
+/// What the metrics page shows, from everywhere.
+fn metrics(catalogue: &Catalogue, counters: &Arc<Counters>, began_ms: i64) -> Metrics {
+    let providers = catalogue.providers().map(|provider| provider.id.as_str());
+    let program = Program { began_ms };
+    Metrics::new(
+        providers,
+        vec![Box::new(Arc::clone(counters)), Box::new(program)],
+    )
 }
 
 fn media_settings(config: &Config) -> MediaSettings {
@@ -285,6 +298,7 @@ impl Parts {
         let config = self.config.clone();
         let net = self.net.clone();
         let callbacks = Arc::clone(callbacks);
+        let metrics = self.metrics.clone();
         let own_origin = Url::parse(&public_url).ok().map(|url| url.origin());
         Api {
             store: self.store.clone(),
@@ -309,11 +323,22 @@ impl Parts {
                 let callbacks = Arc::clone(&callbacks);
                 Box::pin(async move { send_test(&callbacks, test).await })
             }),
-            metrics: Arc::new(String::new),
+            metrics: Arc::new(move || metrics.render()),
             is_draining,
             is_maintenance: Arc::new(AtomicBool::new(false)),
-            counters: Arc::new(Counters::default()),
+            counters: Arc::clone(&self.counters),
         }
+    }
+
+    fn callbacks(&self, public_url: String) -> Callbacks {
+        Callbacks::new(
+            self.store.clone(),
+            self.net.clone(),
+            self.clock.clone(),
+            self.entropy.clone(),
+            public_url,
+        )
+        .with_metrics(self.metrics.clone())
     }
 
     fn worker(&self) -> Worker {
@@ -330,6 +355,7 @@ impl Parts {
                 secrets: secrets(&self.config, &self.catalogue),
             },
         })
+        .with_metrics(self.metrics.clone())
     }
 
     fn sweeper(&self) -> Sweeper {

@@ -137,7 +137,7 @@ async fn a_key_without_the_scope_reads_nothing() {
     call.send().await.refusal(401, "unauthorized");
 }
 
-async fn tag_of(world: &World, id: &TaskId) -> String {
+async fn tag_of(world: &World, id: &impl std::fmt::Display) -> String {
     let reply = world.get(&path(id)).send().await;
     reply.header("etag").unwrap().to_owned()
 }
