@@ -57,17 +57,17 @@ pub(super) async fn list(
         status: query.word("status", &Status::ALL, Status::as_str)?,
         model: query.text("model_id")?.map(str::to_owned),
         before: query.text("cursor")?.map(place).transpose()?,
-        // One more shows whether there is a next page.
-        limit: limit + 1,
+        limit,
     };
-    let mut reads = api.store.tasks(&caller.0.account, &filter).await?;
-    let shown = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = reads.len() > shown;
-    reads.truncate(shown);
-    let last = reads.last().filter(|_| has_more);
+    let page = api.store.tasks(&caller.0.account, &filter).await?;
+    let cursor = |id: &TaskId| URL_SAFE_NO_PAD.encode(id.as_str());
     Ok(Json(TaskList {
-        next_cursor: last.map(|read| URL_SAFE_NO_PAD.encode(read.task.id.as_str())),
-        tasks: reads.iter().map(|read| task::view(&api, read)).collect(),
+        next_cursor: page.next.as_ref().map(cursor),
+        tasks: page
+            .tasks
+            .iter()
+            .map(|read| task::view(&api, read))
+            .collect(),
     }))
 }
 

@@ -42,6 +42,15 @@ pub struct TaskFilter {
     pub limit: i64,
 }
 
+/// Tasks of an account, and where to go on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskPage {
+    /// The tasks, newest first.
+    pub tasks: Vec<TaskRead>,
+    /// The task behind which there may be more.
+    pub next: Option<TaskId>,
+}
+
 /// One line of a task's timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRead {
@@ -75,10 +84,8 @@ const TASK: &str =
 
 const NOTICE: &str = "SELECT state, attempts, last_status FROM notices WHERE id = $1";
 
-const LIST: &str = "SELECT body, version, is_cancel_asked FROM tasks
-    WHERE account = $1 AND id < $2
-    AND ($3 = '' OR status = $3) AND ($4 = '' OR model = $4)
-    ORDER BY id DESC LIMIT $5";
+const SCAN: &str = "SELECT id, status, model FROM tasks WHERE account = $1 AND id < $2
+    ORDER BY id DESC LIMIT $3";
 
 const ATTEMPTS: &str = "SELECT a.id, a.provider, a.state, a.upstream_id, a.began_ms, a.updated_ms
     FROM attempts a WHERE a.task = $1 AND a.account = $2 ORDER BY a.n";
@@ -88,6 +95,12 @@ const CANCEL: &str = "UPDATE tasks SET is_cancel_asked = 1,
     WHERE id = $2 AND account = $3 AND lane > 0";
 
 const IS_THERE: &str = "SELECT 1 FROM tasks WHERE id = $1 AND account = $2";
+
+/// Most tasks looked at for a page with a filter.
+const SCAN_MAX: i64 = 1_000;
+
+/// A page ends with the task that takes it over this size, in bytes.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// Behind every task id.
 const NEWEST: &str = "g";
@@ -110,7 +123,8 @@ impl Store {
         Ok(Some(with_notice(db, &row).await?))
     }
 
-    /// Tasks of an account, newest first.
+    /// Tasks of an account, newest first. A page may hold fewer than asked for, even none, and go on:
+    /// neither a rare filter nor large tasks may make one call read without end.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -118,22 +132,51 @@ impl Store {
         &self,
         account: &AccountId,
         filter: &TaskFilter,
-    ) -> Result<Vec<TaskRead>, StoreError> {
+    ) -> Result<TaskPage, StoreError> {
         let reader = self.reader().await?;
         let db = reader.session();
         let before = filter.before.as_ref().map_or(NEWEST, TaskId::as_str);
-        let values = values![
-            account.as_str(),
-            before,
-            filter.status.map_or("", Status::as_str),
-            filter.model.as_deref().unwrap_or(""),
-            filter.limit,
-        ];
-        let mut tasks = Vec::new();
-        for row in db.rows(LIST, values).await? {
-            tasks.push(with_notice(db, &row).await?);
+        // One more than asked for shows whether there are more.
+        let window = match (filter.status, &filter.model) {
+            (None, None) => filter.limit.saturating_add(1),
+            _ => SCAN_MAX,
+        };
+        let rows = db
+            .rows(SCAN, values![account.as_str(), before, window])
+            .await?;
+        let mut wanted = Vec::new();
+        for row in &rows {
+            let (id, status, model) = (row.text(0)?, row.text(1)?, row.text(2)?);
+            let is_wanted = filter.status.is_none_or(|known| known.as_str() == status)
+                && filter.model.as_ref().is_none_or(|known| *known == model);
+            if is_wanted {
+                wanted.push(id);
+            }
         }
-        Ok(tasks)
+        let mut page = TaskPage::default();
+        let (mut bytes, mut shown) = (0, 0);
+        for id in wanted
+            .iter()
+            .take(usize::try_from(filter.limit).unwrap_or(0))
+        {
+            shown += 1;
+            if let Some(row) = db.row(TASK, values![id, account.as_str()]).await? {
+                bytes += row.text(0)?.len();
+                page.tasks.push(with_notice(db, &row).await?);
+            }
+            if bytes > PAGE_BYTES {
+                break;
+            }
+        }
+        let scanned = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        page.next = if shown < wanted.len() {
+            wanted.get(shown.saturating_sub(1)).cloned().map(TaskId)
+        } else if scanned == window {
+            rows.last().map(|row| row.text(0)).transpose()?.map(TaskId)
+        } else {
+            None
+        };
+        Ok(page)
     }
 
     /// The attempts of a task, in their order.

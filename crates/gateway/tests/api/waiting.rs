@@ -58,7 +58,12 @@ async fn a_submit_can_wait_for_the_result() {
     let submit = submit.header("prefer", "wait=30");
     let (reply, ()) = tokio::join!(submit.send(), async {
         let id = loop {
-            let claims = world.store.tasks(&world.account, &filter()).await.unwrap();
+            let claims = world
+                .store
+                .tasks(&world.account, &filter())
+                .await
+                .unwrap()
+                .tasks;
             if let Some(read) = claims.first() {
                 break read.task.id.clone();
             }

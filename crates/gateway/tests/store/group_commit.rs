@@ -121,7 +121,12 @@ async fn a_full_queue_refuses_and_records_nothing() {
             limit: 10_000,
             ..TaskFilter::default()
         };
-        let listed = db.store.tasks(&tenant.account, &filter).await.unwrap();
+        let listed = db
+            .store
+            .tasks(&tenant.account, &filter)
+            .await
+            .unwrap()
+            .tasks;
         assert_eq!(listed.len(), accepted + 1, "{}", db.name);
     }
 }

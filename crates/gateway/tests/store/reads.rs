@@ -1,7 +1,7 @@
 //! Reading tasks: only the account's own, newest first, page by page.
 
 use domain::task::Status;
-use gateway::store::tasks::TaskFilter;
+use gateway::store::tasks::{TaskFilter, TaskPage};
 
 use crate::fixture::{steps, success, tenant};
 use crate::support::stores;
@@ -29,7 +29,10 @@ async fn an_account_sees_its_own_tasks_only() {
             limit: 10,
             ..TaskFilter::default()
         };
-        assert_eq!(db.store.tasks(&other.account, &filter).await, Ok(vec![]));
+        assert_eq!(
+            db.store.tasks(&other.account, &filter).await,
+            Ok(TaskPage::default())
+        );
         assert_eq!(db.store.notices(&other.account, None, 10).await, Ok(vec![]));
         let named = Some(id.as_str());
         assert_eq!(
@@ -56,21 +59,46 @@ async fn pages_follow_each_other_without_gap_or_overlap() {
             made.push(tenant.submitted(&db.store, 1).await.id);
         }
         made.reverse();
-        let mut seen = Vec::new();
+        let (mut seen, mut before) = (Vec::new(), None);
         loop {
             let filter = TaskFilter {
-                before: seen.last().cloned(),
+                before,
                 limit: 3,
                 ..TaskFilter::default()
             };
             let page = db.store.tasks(&tenant.account, &filter).await.unwrap();
-            assert!(page.len() <= 3);
-            if page.is_empty() {
+            assert!(page.tasks.len() <= 3);
+            seen.extend(page.tasks.into_iter().map(|read| read.task.id));
+            before = page.next;
+            if before.is_none() {
                 break;
             }
-            seen.extend(page.into_iter().map(|read| read.task.id));
         }
         assert_eq!(seen, made, "{}", db.name);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_large_tasks_is_short_and_goes_on() {
+    for db in stores().await {
+        let tenant = tenant(&db.store, 100).await;
+        for _ in 0..7 {
+            let mut task = tenant.task(1);
+            task.order.prompt = "x".repeat(1 << 20);
+            db.store.submit(&task, None).await.unwrap();
+        }
+        let filter = TaskFilter {
+            limit: 100,
+            ..TaskFilter::default()
+        };
+        let page = db.store.tasks(&tenant.account, &filter).await.unwrap();
+        assert_eq!(page.tasks.len(), 4, "{}", db.name);
+        let rest = TaskFilter {
+            before: page.next,
+            ..filter
+        };
+        let page = db.store.tasks(&tenant.account, &rest).await.unwrap();
+        assert_eq!((page.tasks.len(), page.next), (3, None));
     }
 }
 
@@ -92,7 +120,7 @@ async fn lists_are_filtered_by_status_and_model() {
             };
             let (store, account) = (&db.store, &tenant.account);
             async move {
-                let tasks = store.tasks(account, &filter).await.unwrap();
+                let tasks = store.tasks(account, &filter).await.unwrap().tasks;
                 tasks
                     .into_iter()
                     .map(|read| read.task.id)

@@ -121,7 +121,12 @@ async fn of_fifty_twins_on_two_nodes_one_counts() {
             limit: 100,
             ..TaskFilter::default()
         };
-        let tasks = db.store.tasks(&tenant.account, &filter).await.unwrap();
+        let tasks = db
+            .store
+            .tasks(&tenant.account, &filter)
+            .await
+            .unwrap()
+            .tasks;
         assert_eq!(tasks.len(), 5);
         let balance = db.store.balance(&tenant.account).await.unwrap();
         assert_eq!(balance.held, Credits(10));
