@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod replay;
 mod shell;
 
 use clap::Parser;
@@ -14,6 +15,10 @@ use clap::Parser;
 enum Chore {
     /// Format, lints and tests: exactly what CI runs.
     Ci,
+    /// Simulates the worker from seeds; a seed that failed is replayed with it.
+    Sim(replay::Sim),
+    /// Writes the committed descriptions anew: the API's document and the table of transitions.
+    Openapi,
     /// Compares a release build with a bare handler in one run.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -22,6 +27,8 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Ci => ci::run_all(),
+        Chore::Sim(sim) => sim.run(),
+        Chore::Openapi => replay::write_descriptions(),
         Chore::Bench(bench) => bench::run(&bench),
     }
 }

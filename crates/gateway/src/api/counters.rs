@@ -40,7 +40,7 @@ words! {
         Submit = "submit", Estimate = "estimate", Task = "task", Tasks = "tasks",
         Stream = "stream", Attempts = "attempts", Cancel = "cancel", Callbacks = "callbacks",
         Models = "models", Keys = "keys", Billing = "billing", Probe = "probe", Docs = "docs",
-        Other = "other",
+        Results = "results", Other = "other",
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use futures_util::FutureExt;
@@ -114,16 +115,20 @@ where
     }
 }
 
-/// A refusal in its one shape, whoever made it.
+/// A refusal in its one shape, whoever made it. One that comes with JSON has it already.
 fn shaped(mut response: Response, id: &HeaderValue) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    let refusal = response.extensions_mut().remove::<ApiError>();
-    refusal
-        .unwrap_or_else(|| ApiError::of_status(status))
-        .render(id)
+    if let Some(refusal) = response.extensions_mut().remove::<ApiError>() {
+        return refusal.render(id);
+    }
+    let kind = response.headers().get(CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind == "application/json") {
+        return response;
+    }
+    ApiError::of_status(status).render(id)
 }
 
 /// The client's request id: 1 to 128 visible ASCII characters.

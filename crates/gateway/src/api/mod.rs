@@ -113,8 +113,8 @@ impl Api {
     }
 }
 
-/// The whole API as a router.
-pub fn router(api: Arc<Api>) -> Router {
+/// The whole API as a router, with the results beside it: another's routes behind the same front.
+pub fn router(api: Arc<Api>, results: Router) -> Router {
     let front = FrontLayer::new(&api.entropy, Arc::clone(&api.counters));
     let routes = Routes {
         router: Router::new(),
@@ -123,6 +123,7 @@ pub fn router(api: Arc<Api>) -> Router {
     operating(account(catalogue(tasks(routes))))
         .router
         .with_state(api)
+        .merge(results.route_layer(front.at(Endpoint::Results)))
         .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
 }
 

@@ -166,7 +166,7 @@ impl App {
             parts.media.clone(),
             parts.clock.clone(),
         );
-        let router = crate::api::router(Arc::new(api)).merge(results);
+        let router = crate::api::router(Arc::new(api), results);
         let closing = CancellationToken::new();
         let serving = edge::serve(
             listener,

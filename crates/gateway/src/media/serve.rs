@@ -45,6 +45,9 @@ pub fn router(store: Store, media: Media, clock: Clock) -> Router {
         .with_state(results)
 }
 
+/// Longest time a file may be kept by caches, in seconds.
+const CACHED_S_MAX: i64 = 86_400;
+
 /// Why there is no file in the reply.
 enum Refused {
     /// There is none, or it is past its time.
@@ -82,7 +85,7 @@ impl Results {
         let tag = format!("\"{}\"", file.sha256);
         if is_known(headers, &tag) {
             let mut reply = StatusCode::NOT_MODIFIED.into_response();
-            describe(&mut reply, &file, &tag, path);
+            self.describe(&mut reply, &file, &tag, path);
             return Ok(reply);
         }
         let total = u64::try_from(file.bytes).unwrap_or(0);
@@ -100,7 +103,7 @@ impl Results {
             self.body(path, range.clone()).await?
         };
         let mut reply = body.into_response();
-        describe(&mut reply, &file, &tag, path);
+        self.describe(&mut reply, &file, &tag, path);
         let Range { start, end } = range.clone().unwrap_or(0..total);
         set(&mut reply, CONTENT_LENGTH, &(end - start).to_string());
         if range.is_some() {
@@ -144,6 +147,26 @@ impl Results {
             }
         }
     }
+
+    fn describe(&self, reply: &mut Response, file: &FileRead, tag: &str, path: &str) {
+        set(reply, CONTENT_TYPE, &file.content_type);
+        set(reply, ETAG, tag);
+        set(reply, ACCEPT_RANGES, "bytes");
+        // No cache keeps a file beyond its time here.
+        let left_ms = file.expires_ms.saturating_sub(self.clock.now_ms());
+        let age_s = left_ms.div_euclid(1_000).clamp(0, CACHED_S_MAX);
+        let cached = format!("public, max-age={age_s}, immutable");
+        set(reply, CACHE_CONTROL, &cached);
+        fence(reply);
+        let is_shown = ["image/", "video/", "audio/", "text/plain"]
+            .iter()
+            .any(|start| file.content_type.starts_with(start));
+        if !is_shown || file.content_type.starts_with("image/svg") {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let disposition = format!("attachment; filename=\"{name}\"");
+            set(reply, CONTENT_DISPOSITION, &disposition);
+        }
+    }
 }
 
 /// Whether the client has the file already (RFC 9110, section 13.1.2).
@@ -154,22 +177,6 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
         let mut tags = value.split(',').map(str::trim);
         tags.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
     })
-}
-
-fn describe(reply: &mut Response, file: &FileRead, tag: &str, path: &str) {
-    set(reply, CONTENT_TYPE, &file.content_type);
-    set(reply, ETAG, tag);
-    set(reply, ACCEPT_RANGES, "bytes");
-    set(reply, CACHE_CONTROL, "public, max-age=86400, immutable");
-    fence(reply);
-    let is_shown = ["image/", "video/", "audio/", "text/plain"]
-        .iter()
-        .any(|start| file.content_type.starts_with(start));
-    if !is_shown || file.content_type.starts_with("image/svg") {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let disposition = format!("attachment; filename=\"{name}\"");
-        set(reply, CONTENT_DISPOSITION, &disposition);
-    }
 }
 
 /// Whatever the bytes are, no browser makes a page or a script of them.

@@ -17,10 +17,12 @@ pub struct FileRead {
     pub bytes: i64,
     /// SHA-256 in hex.
     pub sha256: String,
+    /// When it is removed, Unix milliseconds.
+    pub expires_ms: i64,
 }
 
 const FILE: &str =
-    "SELECT content_type, bytes, sha256 FROM files WHERE path = $1 AND expires_ms > $2";
+    "SELECT content_type, bytes, sha256, expires_ms FROM files WHERE path = $1 AND expires_ms > $2";
 
 const EXPIRED: &str = "SELECT path FROM files WHERE expires_ms <= $1 ORDER BY expires_ms LIMIT $2";
 
@@ -55,6 +57,7 @@ impl Store {
             content_type: row.text(0)?,
             bytes: row.int(1)?,
             sha256: row.text(2)?,
+            expires_ms: row.int(3)?,
         }))
     }
 

@@ -278,3 +278,18 @@ async fn a_panic_is_a_500_that_says_only_the_request_id() {
     let refusal = reply.refusal(500, "internal");
     assert!(!refusal.to_string().contains("secret"));
 }
+
+#[tokio::test]
+async fn results_stand_behind_the_same_front() {
+    let world = World::new().await;
+    let reply = Call::new(world.address, "GET", "/results/a/b.png")
+        .send()
+        .await;
+    assert_eq!(reply.status, 404);
+    assert_eq!(reply.json()["message"], "gone", "what is in shape is kept");
+    assert!(reply.header("x-request-id").is_some());
+    let reply = Call::new(world.address, "POST", "/results/a/b.png")
+        .send()
+        .await;
+    reply.refusal(404, "not_found");
+}

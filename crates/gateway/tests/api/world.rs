@@ -311,9 +311,16 @@ fn shipped(kind: &str) -> Vec<SourceFile> {
 
 async fn serve(api: &Arc<Api>) -> SocketAddr {
     let ip = ClientIp(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)));
-    let app = router(Arc::clone(api)).layer(axum::Extension(ip));
+    let results = axum::Router::new().route("/results/{*path}", axum::routing::get(lost));
+    let app = router(Arc::clone(api), results).layer(axum::Extension(ip));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
+}
+
+/// Stands for a place of results that says itself what is wrong.
+async fn lost() -> (axum::http::StatusCode, axum::Json<Value>) {
+    let said = json!({"code": 404, "message": "gone", "type": "not_found"});
+    (axum::http::StatusCode::NOT_FOUND, axum::Json(said))
 }
