@@ -1,6 +1,4 @@
 //! The dispatcher of callbacks against real receivers, on both databases.
-//!
-//! SQLite always; PostgreSQL when TEST_DATABASE_URL names a server on which databases may be made.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +10,9 @@ mod failures;
 mod fairness;
 mod lifecycle;
 mod receiver;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "one support for several test binaries")]
+mod support;
 mod world;
 
 /// Runs a scenario on each database as a test of its own.
@@ -26,13 +27,7 @@ macro_rules! scenarios {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                match $crate::world::World::postgres().await {
-                    Some((world, database)) => {
-                        super::$name(world).await;
-                        database.drop().await;
-                    }
-                    None => println!("skipped: TEST_DATABASE_URL is not set"),
-                }
+                super::$name($crate::world::World::postgres().await).await;
             }
         }
     )*};

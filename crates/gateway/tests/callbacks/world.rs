@@ -1,9 +1,8 @@
 //! A store with accounts and ended tasks, a clock that is moved by hand, and a running dispatcher.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::catalogue::Route;
@@ -18,18 +17,18 @@ use gateway::callbacks::{Callbacks, Settings};
 use gateway::clock::Clock;
 use gateway::entropy::Entropy;
 use gateway::net::{Net, NetSettings};
+use gateway::store::Store;
 use gateway::store::accounts::NewAccount;
 use gateway::store::notices::{Delivery, Notice};
 use gateway::store::submit::Admission;
 use gateway::store::work::{Committed, Lease};
-use gateway::store::{Access, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::TestStore;
+
 pub const PUBLIC_URL: &str = "https://gateway.example";
 const NOW_MS: i64 = 1_764_020_127_045;
-
-static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 pub struct World {
     pub store: Store,
@@ -39,34 +38,8 @@ pub struct World {
     key: KeyId,
     settings: Settings,
     entropy: Entropy,
-    _folder: Option<Folder>,
-}
-
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A PostgreSQL database made for one test.
-pub struct Database {
-    client: tokio_postgres::Client,
-    name: String,
-    _connections: JoinSet<()>,
-}
-
-impl Database {
-    async fn execute(&self, what: &str) {
-        let sql = format!("{what} {}", self.name);
-        self.client.execute(&sql, &[]).await.unwrap();
-    }
-
-    pub async fn drop(self) {
-        let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        self.client.execute(&sql, &[]).await.unwrap();
-    }
+    // Behind the store, so that it is closed before.
+    _database: TestStore,
 }
 
 /// A dispatcher that is under way.
@@ -82,44 +55,18 @@ impl Running {
     }
 }
 
-fn unique() -> String {
-    let n = WORLDS.fetch_add(1, Ordering::Relaxed);
-    format!("callbacks_{}_{n}", std::process::id())
-}
-
 impl World {
     pub async fn sqlite() -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(unique());
-        std::fs::create_dir_all(&folder).unwrap();
-        let url = format!("sqlite://{}", folder.join("test.db").display());
-        let mut world = Self::new(&url).await;
-        world._folder = Some(Folder(folder));
-        world
+        Self::new(TestStore::sqlite().await).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "tests have no settings file")]
-    pub async fn postgres() -> Option<(Self, Database)> {
-        let server = std::env::var("TEST_DATABASE_URL").ok()?;
-        let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls)
-            .await
-            .unwrap();
-        let mut connections = JoinSet::new();
-        connections.spawn(async move { drop(connection.await) });
-        let database = Database {
-            client,
-            name: unique(),
-            _connections: connections,
-        };
-        database.execute("DROP DATABASE IF EXISTS").await;
-        database.execute("CREATE DATABASE").await;
-        let (base, _) = server.rsplit_once('/').unwrap();
-        let url = format!("{base}/{}", database.name);
-        Some((Self::new(&url).await, database))
+    pub async fn postgres() -> Self {
+        Self::new(TestStore::postgres().await).await
     }
 
-    async fn new(url: &str) -> Self {
+    async fn new(database: TestStore) -> Self {
         let (clock, hand) = Clock::manual(NOW_MS);
-        let store = Store::open(url, Access::Server, NOW_MS).await.unwrap();
+        let store = database.store.clone();
         let settings = Settings {
             timeout_ms: 3_000,
             poll_ms: 20,
@@ -136,7 +83,7 @@ impl World {
             key,
             settings,
             entropy,
-            _folder: None,
+            _database: database,
         }
     }
 
