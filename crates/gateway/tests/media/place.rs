@@ -14,6 +14,7 @@ use s3s::service::S3ServiceBuilder;
 pub(crate) const BYTES_MAX: u64 = 16 << 20;
 
 /// How long files are kept here, in milliseconds.
+/// Less than caches would keep a file otherwise: `max-age=1000`.
 pub(crate) const RETENTION_MS: i64 = 1_000_000;
 
 const PREFIX: &str = "some/prefix";

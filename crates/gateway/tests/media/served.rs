@@ -129,7 +129,7 @@ async fn a_file_comes_whole_with_its_fixed_headers() {
                 ("content-length", length.as_str()),
                 ("etag", tag.as_str()),
                 ("accept-ranges", "bytes"),
-                ("cache-control", "public, max-age=86400, immutable"),
+                ("cache-control", "public, max-age=1000, immutable"),
             ] {
                 assert_eq!(got.header(name), Some(value), "{method} {name}");
             }
@@ -222,7 +222,7 @@ async fn a_file_that_the_client_has_is_not_sent_again() {
         assert_eq!(got.header("etag"), Some(tag.as_str()));
         assert_eq!(
             got.header("cache-control"),
-            Some("public, max-age=86400, immutable")
+            Some("public, max-age=1000, immutable")
         );
     }
     for given in ["\"another\"", &file.sha256, ""] {
