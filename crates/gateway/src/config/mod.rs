@@ -258,24 +258,6 @@ impl Config {
         }
         read::config(layers, secrets)
     }
-
-    /// Complains about settings for providers that are not in the catalogue.
-    ///
-    /// # Errors
-    /// One for each of them.
-    pub fn check_providers(&self, is_known: impl Fn(&str) -> bool) -> Result<(), ConfigErrors> {
-        let unknown = self.providers.iter().filter(|(id, _)| !is_known(id));
-        let errors: Vec<ConfigError> = unknown
-            .map(|(id, settings)| ConfigError {
-                at: settings.at.clone(),
-                message: format!("there is no provider {id} in the catalogue"),
-            })
-            .collect();
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigErrors(errors))
-    }
 }
 
 /// The process's variables; bytes that are no text are replaced.
