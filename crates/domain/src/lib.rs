@@ -8,6 +8,7 @@ pub mod credits;
 pub mod ids;
 pub mod key;
 pub mod ledger;
+pub mod limits;
 pub mod order;
 pub mod parameter;
 pub mod price;
