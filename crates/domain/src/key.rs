@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::credits::Credits;
 use crate::ids::KeyId;
+use crate::limits::Limits;
 
 /// What every key starts with.
 const PREFIX: &str = "sk-t0-";
@@ -190,6 +191,19 @@ impl Grant {
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
+    }
+
+    /// What the key may do in how much time.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            requests: [
+                self.rate_limit_rpm,
+                self.rate_limit_tph,
+                self.rate_limit_tpd,
+            ],
+            daily_credits: self.daily_credit_limit,
+        }
     }
 
     /// Whether the key may run a model.

@@ -49,6 +49,16 @@ impl Span {
         }
     }
 
+    /// What it is called in a sentence.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "a minute",
+            Self::Hour => "an hour",
+            Self::Day => "24 hours",
+        }
+    }
+
     /// The word for it in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {

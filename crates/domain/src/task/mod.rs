@@ -61,6 +61,9 @@ pub struct Task {
     pub price: Price,
     /// The most it can cost; held until it ends.
     pub hold: Credits,
+    /// Whether the hold counts against the day's credits of its key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_metered: bool,
     /// The ways to run it, as they were at submit, in the order to try them; at least one.
     pub routes: Vec<Route>,
     /// Where the finished task is sent.

@@ -268,6 +268,7 @@ fn fresh(attempts: u32) -> Task {
         phase: Phase::Queued { route: 0 },
         attempts,
         misses: 0,
+        is_metered: false,
         progress: None,
         is_cancel_asked: false,
         created_ms: NOW_MS,

@@ -82,6 +82,7 @@ impl Offer {
             order: self.submission.order,
             price: self.price,
             hold: self.hold,
+            is_metered: caller.grant.daily_credit_limit.is_some(),
             routes: self.routes,
             callback_url: self.submission.callback_url,
             metadata: self.submission.metadata,

@@ -9,11 +9,13 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use domain::limits::Allowance;
 use domain::order::Invalid;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::allowance;
 use crate::store::StoreError;
 
 /// How long a client should stay away when too much is waiting, in seconds.
@@ -112,6 +114,8 @@ pub struct ApiError {
     message: Cow<'static, str>,
     param: Option<Cow<'static, str>>,
     allowed: Option<Value>,
+    /// The limit that is exceeded.
+    full: Option<Allowance>,
     /// For the log.
     detail: Option<String>,
 }
@@ -150,6 +154,7 @@ impl ApiError {
             message: message.into(),
             param: None,
             allowed: None,
+            full: None,
             detail: None,
         }
     }
@@ -209,6 +214,13 @@ impl ApiError {
     #[must_use]
     pub fn about(mut self, param: impl Into<Cow<'static, str>>) -> Self {
         self.param = Some(param.into());
+        self
+    }
+
+    /// The same refusal, saying which limit is exceeded and when it is not any more.
+    #[must_use]
+    pub fn with_limit(mut self, full: Allowance) -> Self {
+        self.full = Some(full);
         self
     }
 
@@ -280,6 +292,9 @@ impl ApiError {
                 headers.insert(RETRY_AFTER, HeaderValue::from(MAINTENANCE_S));
             }
             _ => {}
+        }
+        if let Some(full) = self.full {
+            allowance::tell_full(headers, full);
         }
         response
     }

@@ -4,6 +4,7 @@
 //! those is a function in [`Api`].
 
 mod admission;
+mod allowance;
 mod billing;
 mod body;
 mod callbacks;

@@ -50,6 +50,9 @@ refusals! {
     Invalid: Validation, "A field is missing or its value is not allowed.",
         "video_params.duration must be one of the numbers 5, 10.",
         { "param": "video_params.duration", "allowed": [5, 10] };
+    RateLimited: RateLimited,
+        "The key is over one of its limits; see Retry-After, RateLimit and RateLimit-Policy.",
+        "This key may make 20 requests in a minute; try again in 12 s.";
     Maintenance: Maintenance, "The operator switched submits off; reads still work.",
         "Submits are switched off for maintenance; reads still work.";
     Internal: Internal, "Our fault; the operator finds the cause by the request id.",

@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use domain::credits::Credits;
 use domain::ids::TaskId;
+use domain::limits::Allowance;
 use domain::order::Scenario;
 use domain::price::Line;
 use serde::Serialize;
@@ -17,14 +18,15 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::admission::{check_open, offer};
+use super::allowance;
 use super::body::Fields;
 use super::caller::{Caller, Run};
 use super::counters::Submitted;
 use super::error::{ApiError, Kind};
 use super::prefer::{IDEMPOTENCY_KEY, Wishes};
 use super::refusals::{
-    BadRequest, FeatureDisabled, InsufficientCredits, Invalid, Maintenance, NotFound, TooLarge,
-    Unauthorized, Unavailable,
+    BadRequest, FeatureDisabled, InsufficientCredits, Invalid, Maintenance, NotFound, RateLimited,
+    TooLarge, Unauthorized, Unavailable,
 };
 use super::shape::SubmitBody;
 use super::{Api, Id, json_text, wait};
@@ -51,9 +53,13 @@ static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
         "callback_url": "https://example.com/hook",
     })),
     responses(
-        (status = 200, description = "It is stored.", body = super::shape::Submitted),
-        BadRequest, Unauthorized, InsufficientCredits, NotFound, TooLarge, Invalid, Maintenance,
-        Unavailable, FeatureDisabled,
+        (status = 200, description = "It is stored.", body = super::shape::Submitted,
+            headers(
+                ("RateLimit" = Option<String>, description = "What the key's limits leave: `\"rpm\";r=19;t=60`. Only for a key that has any."),
+                ("RateLimit-Policy" = Option<String>, description = "The key's limits: `\"rpm\";q=20;w=60`."),
+            )),
+        BadRequest, Unauthorized, InsufficientCredits, NotFound, TooLarge, Invalid, RateLimited,
+        Maintenance, Unavailable, FeatureDisabled,
     )
 )]
 pub(super) async fn submit(
@@ -76,8 +82,9 @@ pub(super) async fn submit(
         waited(&api, &caller.0, admitted.reply, wishes.wait_s).await?
     };
     let mut response = json_text(reply);
+    let headers = response.headers_mut();
+    allowance::tell(headers, &admitted.left);
     if admitted.is_replay {
-        let headers = response.headers_mut();
         headers.insert(REPLAYED.clone(), HeaderValue::from_static("true"));
     }
     Ok(response)
@@ -86,6 +93,8 @@ pub(super) async fn submit(
 struct Admitted {
     reply: String,
     is_replay: bool,
+    /// What is left of the key's limits.
+    left: Vec<Allowance>,
 }
 
 async fn admit(
@@ -116,19 +125,26 @@ async fn admit(
         ..wish
     });
     let hold = offer.hold;
-    let task = offer.task(caller, id, now_ms);
-    admitted(api.store.submit(&task, idempotency).await?, reply, hold)
+    let mut task = offer.task(caller, id, now_ms);
+    let mut admission = api.store.submit(&task, idempotency.clone()).await?;
+    if admission == Admission::KeyChanged {
+        task.is_metered = true;
+        admission = api.store.submit(&task, idempotency).await?;
+    }
+    admitted(admission, reply, hold)
 }
 
 fn admitted(admission: Admission, reply: String, hold: Credits) -> Result<Admitted, ApiError> {
     match admission {
-        Admission::Accepted => Ok(Admitted {
+        Admission::Accepted(left) => Ok(Admitted {
             reply,
             is_replay: false,
+            left,
         }),
         Admission::Replayed(reply) => Ok(Admitted {
             reply,
             is_replay: true,
+            left: Vec::new(),
         }),
         Admission::Reused => Err(ApiError::invalid(
             IDEMPOTENCY_KEY,
@@ -138,7 +154,9 @@ fn admitted(admission: Admission, reply: String, hold: Credits) -> Result<Admitt
             let message = format!("This costs up to {hold} credits, more than can be spent now.");
             Err(ApiError::new(Kind::InsufficientCredits, message))
         }
+        Admission::Exceeded(exceeded) => Err(allowance::refusal(exceeded, hold)),
         Admission::KeyDead => Err(ApiError::unauthorized()),
+        Admission::KeyChanged => Err(ApiError::internal("a key keeps changing")),
     }
 }
 

@@ -7,8 +7,8 @@ use domain::ledger::Balance;
 use domain::signing::Secret;
 use serde::{Deserialize, Serialize};
 
-use super::committer::Operation;
-use super::db::{DbError, Session};
+use super::committer::{Operation, Tx};
+use super::db::DbError;
 use super::{Store, StoreError, json, keys, parse};
 use crate::values;
 
@@ -234,7 +234,7 @@ struct Ensure {
 impl Operation for Ensure {
     type Answer = (AccountId, bool);
 
-    async fn run(&self, db: Session<'_>) -> Result<(AccountId, bool), DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(AccountId, bool), DbError> {
         let NewAccount {
             id,
             name,
@@ -275,7 +275,7 @@ struct Granting {
 impl Operation for Granting {
     type Answer = Granted;
 
-    async fn run(&self, db: Session<'_>) -> Result<Granted, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<Granted, DbError> {
         let account = self.account.as_str();
         let entry = values![
             &self.entry,
@@ -312,7 +312,7 @@ struct Rotate {
 impl Operation for Rotate {
     type Answer = ();
 
-    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
         let account = self.account.as_str();
         let row = db.row(BODY, values![account]).await?;
         let before = row

@@ -3,13 +3,14 @@
 //! Invariant: [`Store::commit`] is the only writer of a task after its submit, and writes only for
 //! whoever holds the lease on the version it read.
 
+use domain::credits::Credits;
 use domain::ids::{AccountId, NoticeId, TaskId};
 use domain::task::{AttemptChange, Change, Phase, Task};
 
-use super::committer::Operation;
+use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
 use super::work::{Claim, Committed, Lease};
-use super::{Store, StoreError, json};
+use super::{Store, StoreError, json, parked};
 use crate::values;
 
 impl Store {
@@ -28,7 +29,7 @@ impl Store {
         let body = json(&change.task)?;
         let id = change.task.id.clone();
         let is_end = change.close.is_some();
-        let committed = self
+        let written = self
             .write(Commit {
                 version: claim.task.version,
                 clears_cancel: claim.task.is_cancel_asked && !change.task.is_cancel_asked,
@@ -44,8 +45,24 @@ impl Store {
         if is_end {
             self.hints.notices.notify_one();
         }
-        Ok(committed)
+        if written.lets_in {
+            self.hint_work();
+        }
+        Ok(written.committed)
     }
+}
+
+/// What came of a commit, and whether it let a parked task in.
+struct Written {
+    committed: Committed,
+    lets_in: bool,
+}
+
+impl Written {
+    const LOST: Self = Self {
+        committed: Committed::Lost,
+        lets_in: false,
+    };
 }
 
 struct Commit {
@@ -82,7 +99,8 @@ const ATTEMPT: &str = "UPDATE attempts SET state = $1, is_open = $2,
 const CLOSE: &str = "INSERT INTO entries (id, account, kind, task, amount, hold, created_ms)
     SELECT $1, account, 'close', task, $2, amount, $3 FROM entries WHERE id = $4";
 
-const SETTLE: &str = "UPDATE accounts SET posted = posted - $1, held = held - $2 WHERE id = $3";
+const SETTLE: &str = "UPDATE accounts SET posted = posted - $1, held = held - $2,
+        tasks_active = tasks_active - 1 WHERE id = $3";
 
 const NOTICE: &str = "INSERT INTO notices (id, account, task, url, host, lane, state, attempts,
         attempts_before, due_ms, lease_until_ms, last_status, created_ms, updated_ms)
@@ -156,14 +174,26 @@ impl Commit {
         one(db.execute(ATTEMPT, values).await?, "attempt")
     }
 
-    async fn write_end(&self, db: Session<'_>, charge: i64) -> Result<(), DbError> {
+    /// Ends the hold and the task's part in what its account and key have under way; answers whether
+    /// a parked task was let in.
+    async fn settle(&self, Tx { db, meters }: Tx<'_>, charge: Credits) -> Result<bool, DbError> {
         let task = self.task();
         let close_id = format!("close:{}", task.id);
         let hold_id = format!("hold:{}", task.id);
-        let close = values![&close_id, charge, self.now_ms, &hold_id];
+        let close = values![&close_id, charge.0, self.now_ms, &hold_id];
         one(db.execute(CLOSE, close).await?, "hold")?;
-        let settle = values![charge, task.hold.0, task.account.as_str()];
+        let settle = values![charge.0, task.hold.0, task.account.as_str()];
         one(db.execute(SETTLE, settle).await?, "account")?;
+        let rest = task.hold.minus(charge).unwrap_or(Credits::ZERO);
+        if task.is_metered && rest > Credits::ZERO {
+            let held_ms = task.created_ms;
+            meters.give_back(db, &task.key, rest, held_ms).await?;
+        }
+        parked::let_one_in(db, &task.account, self.now_ms).await
+    }
+
+    async fn write_end(&self, db: Session<'_>) -> Result<(), DbError> {
+        let task = self.task();
         if let Phase::Done { files, .. } = &task.phase {
             for file in files {
                 let values = values![
@@ -220,19 +250,25 @@ fn one(rows: u64, what: &str) -> Result<(), DbError> {
 }
 
 impl Operation for Commit {
-    type Answer = Committed;
+    type Answer = Written;
 
-    async fn run(&self, db: Session<'_>) -> Result<Committed, DbError> {
+    async fn run(&self, tx: Tx<'_>) -> Result<Written, DbError> {
+        let db = tx.db;
         if !self.write_task(db).await? {
-            return Ok(Committed::Lost);
+            return Ok(Written::LOST);
         }
         if let Some(change) = &self.change.attempt {
             self.write_attempt(db, change).await?;
         }
+        let mut lets_in = false;
         if let Some(charge) = self.change.close {
-            self.write_end(db, charge.0).await?;
+            lets_in = self.settle(tx, charge).await?;
+            self.write_end(db).await?;
         }
-        Ok(Committed::Yes)
+        Ok(Written {
+            committed: Committed::Yes,
+            lets_in,
+        })
     }
 
     fn account(&self) -> Option<&str> {
@@ -241,11 +277,11 @@ impl Operation for Commit {
 
     async fn is_recorded(
         &self,
-        answer: &Committed,
+        answer: &Written,
         db: Session<'_>,
     ) -> Result<Option<bool>, DbError> {
         let row = db.row(VERSION, values![self.task().id.as_str()]).await?;
-        let Some(row) = row.filter(|_| *answer == Committed::Yes) else {
+        let Some(row) = row.filter(|_| answer.committed == Committed::Yes) else {
             return Ok(None);
         };
         let (version, epoch) = (row.int(0)?, row.int(1)?);

@@ -1,7 +1,7 @@
 //! Result files by name, what is past its time, and the deployment's own secret.
 
-use super::committer::Operation;
-use super::db::{DbError, Session};
+use super::committer::{Operation, Tx};
+use super::db::DbError;
 use super::{Store, StoreError};
 use crate::values;
 
@@ -120,7 +120,7 @@ struct Forget {
 impl Operation for Forget {
     type Answer = ();
 
-    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
         db.execute(FORGET, values![&self.path, self.now_ms])
             .await
             .map(drop)
@@ -134,7 +134,7 @@ struct SweepKeys {
 impl Operation for SweepKeys {
     type Answer = u64;
 
-    async fn run(&self, db: Session<'_>) -> Result<u64, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<u64, DbError> {
         let limit = i64::try_from(FORGET_KEYS_MAX).unwrap_or(i64::MAX);
         db.execute(FORGET_KEYS, values![self.before_ms, limit])
             .await
@@ -148,7 +148,7 @@ struct Secret {
 impl Operation for Secret {
     type Answer = String;
 
-    async fn run(&self, db: Session<'_>) -> Result<String, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<String, DbError> {
         db.execute(SET, values![SECRET, &self.fresh]).await?;
         let row = db.row(SETTING, values![SECRET]).await?;
         row.ok_or_else(|| DbError::Broken("the setting is gone".to_owned()))?

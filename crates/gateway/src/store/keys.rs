@@ -3,7 +3,7 @@
 use domain::ids::{AccountId, KeyId};
 use domain::key::{ApiKey, Grant};
 
-use super::committer::Operation;
+use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
 use super::{Store, StoreError, json, parse};
 use crate::values;
@@ -150,7 +150,7 @@ struct Create {
 impl Operation for Create {
     type Answer = ();
 
-    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
         insert(db, &self.account, &self.key, &self.grant, self.now_ms).await
     }
 }
@@ -163,7 +163,7 @@ struct Delete {
 impl Operation for Delete {
     type Answer = bool;
 
-    async fn run(&self, db: Session<'_>) -> Result<bool, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<bool, DbError> {
         let values = values![self.id.as_str(), self.account.as_str()];
         Ok(db.execute(DELETE, values).await? == 1)
     }

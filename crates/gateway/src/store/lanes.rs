@@ -5,8 +5,8 @@
 
 use domain::ids::AccountId;
 
-use super::committer::Operation;
-use super::db::{DbError, Row, Session};
+use super::committer::{Operation, Tx};
+use super::db::{DbError, Row};
 use super::notices::{LEASE_MS, Notice, read};
 use super::{Store, StoreError};
 use crate::values;
@@ -113,7 +113,7 @@ struct Claim {
 impl Operation for Claim {
     type Answer = Vec<Notice>;
 
-    async fn run(&self, db: Session<'_>) -> Result<Vec<Notice>, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<Vec<Notice>, DbError> {
         let until_ms = self.now_ms.saturating_add(LEASE_MS);
         let mut notices = Vec::new();
         for (lane, limit) in &self.wanted {

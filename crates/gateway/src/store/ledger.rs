@@ -32,6 +32,9 @@ const ENDED_WITHOUT_CLOSE: &str = "SELECT t.id FROM tasks t WHERE t.lane = 0
 const OPEN_WITH_CLOSE: &str = "SELECT t.id FROM tasks t WHERE t.lane > 0
     AND EXISTS (SELECT 1 FROM entries e WHERE e.id = 'close:' || t.id) LIMIT 100";
 
+const WRONG_ACTIVE: &str = "SELECT a.id FROM accounts a WHERE a.tasks_active <>
+    (SELECT CAST(COUNT(*) AS BIGINT) FROM tasks t WHERE t.account = a.id AND t.lane IN (1, 2)) LIMIT 100";
+
 const WITHOUT_HOLD: &str = "SELECT t.id FROM tasks t
     WHERE NOT EXISTS (SELECT 1 FROM entries e WHERE e.id = 'hold:' || t.id) LIMIT 100";
 
@@ -80,6 +83,7 @@ impl Store {
             (CLOSE_WITHOUT_HOLD, "closes a hold that is not there"),
             (OPEN_WITHOUT_TASK, "holds for a task that is not there"),
             (WITHOUT_ACCOUNT, "belongs to no account"),
+            (WRONG_ACTIVE, "counts its tasks under way wrongly"),
         ] {
             for row in db.rows(sql, &[]).await? {
                 check.problems.push(format!("{} {problem}", row.text(0)?));

@@ -16,11 +16,18 @@ pub struct Migration {
 }
 
 /// Every step, in order.
-pub const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "tasks",
-    sql: include_str!("migrations/0001_tasks.sql"),
-}];
+pub const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "tasks",
+        sql: include_str!("migrations/0001_tasks.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "limits",
+        sql: include_str!("migrations/0002_limits.sql"),
+    },
+];
 
 /// Any number will do, as long as every version of the program uses the same. Making an index, or
 /// waiting for a node that makes one, may take longer than other statements may.

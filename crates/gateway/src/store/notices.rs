@@ -2,8 +2,8 @@
 
 use domain::ids::{AccountId, NoticeId, TaskId};
 
-use super::committer::Operation;
-use super::db::{DbError, Row, Session};
+use super::committer::{Operation, Tx};
+use super::db::{DbError, Row};
 use super::{Store, StoreError};
 use crate::values;
 
@@ -263,7 +263,7 @@ struct Claim {
 impl Operation for Claim {
     type Answer = Vec<Notice>;
 
-    async fn run(&self, db: Session<'_>) -> Result<Vec<Notice>, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<Vec<Notice>, DbError> {
         let until_ms = self.now_ms.saturating_add(LEASE_MS);
         let values = values![self.now_ms, self.limit, until_ms];
         let rows = db.rows(CLAIM, values).await?;
@@ -276,7 +276,7 @@ struct Unclaim(Option<NoticeId>);
 impl Operation for Unclaim {
     type Answer = ();
 
-    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
         match &self.0 {
             Some(id) => db.execute(UNLEASE, values![id.as_str()]).await.map(drop),
             None => db.execute(UNLEASE_ALL, &[]).await.map(drop),
@@ -295,7 +295,7 @@ struct Record {
 impl Operation for Record {
     type Answer = ();
 
-    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
         let Delivery {
             n,
             at_ms,
@@ -330,7 +330,7 @@ struct Replay {
 impl Operation for Replay {
     type Answer = bool;
 
-    async fn run(&self, db: Session<'_>) -> Result<bool, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<bool, DbError> {
         let oldest_ms = self.now_ms.saturating_sub(REPLAY_MS);
         let values = values![
             self.now_ms,

@@ -1,7 +1,7 @@
 //! Giving a claimed task back unchanged.
 
-use super::committer::Operation;
-use super::db::{DbError, Session};
+use super::committer::{Operation, Tx};
+use super::db::DbError;
 use super::work::Claim;
 use super::{Store, StoreError};
 use crate::values;
@@ -37,7 +37,7 @@ struct PutBack {
 impl Operation for PutBack {
     type Answer = ();
 
-    async fn run(&self, db: Session<'_>) -> Result<(), DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
         let values = values![self.due_ms, &self.id, &self.owner, self.epoch];
         db.execute(PUT_BACK, values).await.map(drop)
     }

@@ -1,11 +1,14 @@
 //! Submit: the one admission operation.
 
+use domain::credits::Credits;
 use domain::ids::{AccountId, KeyId, TaskId};
+use domain::limits::{Allowance, Exceeded};
 use domain::task::Task;
 
-use super::committer::Operation;
+use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
-use super::{Store, StoreError, json};
+use super::meters::{Counted, Toll};
+use super::{Store, StoreError, json, parked};
 use crate::values;
 
 /// A client's wish that the same request counts once.
@@ -22,16 +25,20 @@ pub struct Idempotency {
 /// What came of a submit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// Recorded.
-    Accepted,
+    /// Recorded; what is left of each limit of the key.
+    Accepted(Vec<Allowance>),
     /// The same request was recorded before; its first reply.
     Replayed(String),
     /// The idempotency key was used for another request.
     Reused,
     /// The available credits do not cover it.
     Insufficient,
+    /// A limit of the key refuses it.
+    Exceeded(Exceeded),
     /// The key is deleted or expired.
     KeyDead,
+    /// The key has got a limit of credits since the task was made; to be made again.
+    KeyChanged,
 }
 
 impl Store {
@@ -67,14 +74,16 @@ impl Store {
             account: task.account.clone(),
             key: task.key.clone(),
             model: task.order.model.clone(),
-            hold: task.hold.0,
+            hold: task.hold,
+            is_metered: task.is_metered,
             now_ms: task.created_ms,
+            deadline_ms: task.deadline_ms,
             body: json(task)?,
             idempotency,
             mark,
         };
         let admission = self.admit(submit).await?;
-        if admission == Admission::Accepted {
+        if matches!(admission, Admission::Accepted(_)) {
             self.hint_work();
         }
         Ok(admission)
@@ -87,39 +96,43 @@ struct Submit {
     account: AccountId,
     key: KeyId,
     model: String,
-    hold: i64,
+    hold: Credits,
+    is_metered: bool,
     now_ms: i64,
+    deadline_ms: i64,
     body: String,
     idempotency: Option<Idempotency>,
     mark: Option<String>,
 }
-
-const KEY_LIVES: &str = "SELECT 1 FROM api_keys WHERE id = $1 AND expires_ms > $2";
 
 const FIRST: &str = "SELECT fingerprint, reply FROM idempotency WHERE account = $1 AND key = $2";
 
 const REMEMBER: &str = "INSERT INTO idempotency (account, key, fingerprint, reply, created_ms)
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, key) DO NOTHING";
 
-// Looks after the key too: a statement less for every task that is accepted.
-const HOLD: &str = "UPDATE accounts SET held = held + $1 WHERE id = $2 AND posted - held >= $1
-    AND EXISTS (SELECT 1 FROM api_keys k WHERE k.id = $3 AND k.expires_ms > $4)";
+const HOLD: &str = "UPDATE accounts SET held = held + $1, tasks_active = tasks_active + 1
+    WHERE id = $2 AND posted - held >= $1";
 
 const ENTRY: &str = "INSERT INTO entries (id, account, kind, task, amount, created_ms)
     VALUES ($1, $2, 'hold', $3, $4, $5)";
 
 // Accounts take turns: a task stands behind the account's other queued ones, and the first one of an
 // account stands beside the head of the queue: of what is due, as one that was put off long ago would
-// let a newcomer pass all who came since.
+// let a newcomer pass all who came since. One that is beyond what its account may have under way is
+// parked, and due at its deadline. The casts tell PostgreSQL the parameters' types.
 const TASK: &str = "INSERT INTO tasks (id, account, model, phase, status, lane, turn, due_ms,
         lease_owner, lease_until_ms, epoch, version, is_cancel_asked, created_ms, updated_ms, body)
-    VALUES ($1, $2, $3, 'queued', 'waiting', 1,
+    SELECT $1, a.id, $2, 'queued', 'waiting',
+        CASE WHEN a.tasks_active > a.tasks_active_max THEN 3 ELSE 1 END,
         COALESCE(
-            (SELECT MAX(turn) + 1 FROM tasks WHERE lane = 1 AND account = $2),
+            (SELECT MAX(turn) + 1 FROM tasks WHERE lane = 1 AND account = $3),
             (SELECT MIN(turn) FROM tasks WHERE lane = 1 AND due_ms <= $4),
             (SELECT MIN(turn) FROM tasks WHERE lane = 1),
             0),
-        $4, '', 0, 0, 1, 0, $4, $4, $5)";
+        CASE WHEN a.tasks_active > a.tasks_active_max THEN CAST($5 AS BIGINT)
+            ELSE CAST($4 AS BIGINT) END,
+        '', 0, 0, 1, 0, CAST($4 AS BIGINT), CAST($4 AS BIGINT), $6
+    FROM accounts a WHERE a.id = $3 RETURNING lane";
 
 const IS_THERE: &str = "SELECT 1 FROM tasks WHERE id = $1";
 
@@ -141,16 +154,32 @@ async fn first(
 }
 
 impl Submit {
-    async fn not_accepted(
-        &self,
-        db: Session<'_>,
-        first: Option<Admission>,
-    ) -> Result<Admission, DbError> {
-        let key = values![self.key.as_str(), self.now_ms];
-        if db.row(KEY_LIVES, key).await?.is_none() {
-            return Ok(Admission::KeyDead);
-        }
-        Ok(first.unwrap_or(Admission::Insufficient))
+    /// What was recorded for this request before.
+    async fn before(&self, tx: Tx<'_>) -> Result<Option<Admission>, DbError> {
+        let Some(wish) = &self.idempotency else {
+            return Ok(None);
+        };
+        let Some(first) = first(tx.db, &self.account, wish).await? else {
+            return Ok(None);
+        };
+        let is_alive = tx.meters.is_alive(tx.db, &self.key, self.now_ms).await?;
+        Ok(Some(if is_alive { first } else { Admission::KeyDead }))
+    }
+
+    /// Counts the request with its key; what is left of the key's limits, or the refusal.
+    async fn count(&self, tx: Tx<'_>) -> Result<Result<Vec<Allowance>, Admission>, DbError> {
+        let toll = Toll {
+            key: &self.key,
+            hold: self.hold,
+            is_metered: self.is_metered,
+            now_ms: self.now_ms,
+        };
+        Ok(match tx.meters.count(tx.db, &toll).await? {
+            Counted::Yes(left) => Ok(left),
+            Counted::Exceeded(exceeded) => Err(Admission::Exceeded(exceeded)),
+            Counted::KeyDead => Err(Admission::KeyDead),
+            Counted::KeyChanged => Err(Admission::KeyChanged),
+        })
     }
 
     /// Whether this request is the first with its idempotency key.
@@ -172,25 +201,42 @@ impl Submit {
 impl Operation for Submit {
     type Answer = Admission;
 
-    async fn run(&self, db: Session<'_>) -> Result<Admission, DbError> {
-        let (id, account) = (self.id.as_str(), self.account.as_str());
-        let first = match &self.idempotency {
-            Some(wish) => first(db, &self.account, wish).await?,
-            None => None,
+    async fn run(&self, tx: Tx<'_>) -> Result<Admission, DbError> {
+        if let Some(before) = self.before(tx).await? {
+            return Ok(before);
+        }
+        let left = match self.count(tx).await? {
+            Ok(left) => left,
+            Err(refusal) => return Ok(refusal),
         };
-        let hold = values![self.hold, account, self.key.as_str(), self.now_ms];
-        if first.is_some() || db.execute(HOLD, hold).await? == 0 {
-            return self.not_accepted(db, first).await;
+        let (db, id, account) = (tx.db, self.id.as_str(), self.account.as_str());
+        if db.execute(HOLD, values![self.hold.0, account]).await? == 0 {
+            if self.is_metered {
+                let (key, hold) = (&self.key, self.hold);
+                tx.meters.give_back(db, key, hold, self.now_ms).await?;
+            }
+            return Ok(Admission::Insufficient);
         }
         // The lock on the account keeps twins on other nodes away; one that got past it has to wait.
         if !self.remember(db).await? {
             return Err(DbError::Conflict("a twin was just recorded".to_owned()));
         }
-        let entry = values![&self.hold_id, account, id, self.hold, self.now_ms];
+        let entry = values![&self.hold_id, account, id, self.hold.0, self.now_ms];
         db.execute(ENTRY, entry).await?;
-        let task = values![id, account, &self.model, self.now_ms, &self.body];
-        db.execute(TASK, task).await?;
-        Ok(Admission::Accepted)
+        let task = values![
+            id,
+            &self.model,
+            account,
+            self.now_ms,
+            self.deadline_ms,
+            &self.body
+        ];
+        let row = db.row(TASK, task).await?;
+        let row = row.ok_or_else(|| DbError::Broken("the account is gone".to_owned()))?;
+        if row.int(0)? == parked::LANE {
+            parked::park(db, &self.account).await?;
+        }
+        Ok(Admission::Accepted(left))
     }
 
     fn mark(&self) -> Option<&str> {
@@ -206,7 +252,7 @@ impl Operation for Submit {
         answer: &Admission,
         db: Session<'_>,
     ) -> Result<Option<bool>, DbError> {
-        if *answer != Admission::Accepted {
+        if !matches!(answer, Admission::Accepted(_)) {
             return Ok(None);
         }
         let found = db.row(IS_THERE, values![self.id.as_str()]).await?;

@@ -3,8 +3,9 @@
 use domain::ids::{AccountId, TaskId};
 use domain::task::{Status, Task};
 
-use super::committer::Operation;
+use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
+use super::parked::{self, Ending};
 use super::work::task_of;
 use super::{Store, StoreError};
 use crate::values;
@@ -254,7 +255,11 @@ struct Cancel {
 impl Operation for Cancel {
     type Answer = CancelWish;
 
-    async fn run(&self, db: Session<'_>) -> Result<CancelWish, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<CancelWish, DbError> {
+        let task = (&self.id, &self.account);
+        if parked::let_in_to_end(db, task, Ending::Cancelled, self.now_ms).await? {
+            return Ok(CancelWish::Recorded);
+        }
         let (id, account) = (self.id.as_str(), self.account.as_str());
         if db
             .execute(CANCEL, values![self.now_ms, id, account])
@@ -265,5 +270,9 @@ impl Operation for Cancel {
         }
         let found = db.row(IS_THERE, values![id, account]).await?;
         Ok(found.map_or(CancelWish::Missing, |_| CancelWish::Ended))
+    }
+
+    fn account(&self) -> Option<&str> {
+        Some(self.account.as_str())
     }
 }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use domain::task::Task;
 
-use super::committer::Operation;
+use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
 use super::{Store, StoreError, parse};
 use crate::values;
@@ -163,7 +163,7 @@ impl Claiming {
 impl Operation for Claiming {
     type Answer = Vec<Claim>;
 
-    async fn run(&self, db: Session<'_>) -> Result<Vec<Claim>, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<Vec<Claim>, DbError> {
         let until_ms = self.now_ms.saturating_add(LEASE_MS);
         let mut claims = Vec::new();
         for sql in [CLAIM_MOVING, CLAIM_QUEUED] {
@@ -226,7 +226,7 @@ struct Leases {
 impl Operation for Leases {
     type Answer = u64;
 
-    async fn run(&self, db: Session<'_>) -> Result<u64, DbError> {
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<u64, DbError> {
         match (&self.owner, self.until_ms) {
             (Some(owner), Some(until_ms)) => db.execute(RENEW, values![until_ms, owner]).await,
             (Some(owner), None) => db.execute(RELEASE, values![owner]).await,

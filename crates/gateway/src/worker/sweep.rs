@@ -1,4 +1,5 @@
-//! What is removed in time: result files past their retention, old idempotency keys.
+//! What is seen to in time: result files past their retention, old idempotency keys, parked tasks that
+//! a raised limit has a place for or that are past their deadline.
 //!
 //! Invariant: every sweep is idempotent and may run on any number of nodes at once.
 
@@ -78,6 +79,7 @@ impl Sweeper {
             }
         }
         self.store.any_sweep_idempotency(now_ms).await?;
+        self.store.any_let_in(now_ms).await?;
         Ok(removed)
     }
 }

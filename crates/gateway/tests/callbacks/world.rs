@@ -199,6 +199,7 @@ impl World {
             phase: Phase::Queued { route: 0 },
             attempts: 0,
             misses: 0,
+            is_metered: false,
             progress: None,
             is_cancel_asked: false,
             created_ms: now_ms,
@@ -210,7 +211,7 @@ impl World {
             version: 1,
         };
         let admission = self.store.submit(&task, None).await.unwrap();
-        assert_eq!(admission, Admission::Accepted);
+        assert_eq!(admission, Admission::Accepted(vec![]));
     }
 
     async fn finish(&self, phase: &Phase) -> Vec<NoticeId> {

@@ -87,6 +87,7 @@ impl Shelf {
             phase: Phase::Queued { route: 0 },
             attempts: 0,
             misses: 0,
+            is_metered: false,
             progress: None,
             is_cancel_asked: false,
             created_ms: now_ms,

@@ -116,12 +116,12 @@ impl<'a> Clients<'a> {
         trace.say(&format!("t{n} is submitted: {first:?} {second:?}"));
         let id = |task: &Task| Admission::Replayed(task.id.to_string());
         match (first, second) {
-            (Admission::Accepted, None) => Some(task),
-            (Admission::Accepted, Some(again)) if again == id(&task) => Some(task),
-            (again, Some(Admission::Accepted)) if again == id(&twin) => Some(twin),
+            (Admission::Accepted(_), None) => Some(task),
+            (Admission::Accepted(_), Some(again)) if again == id(&task) => Some(task),
+            (again, Some(Admission::Accepted(_))) if again == id(&twin) => Some(twin),
             // What is refused is not remembered; credits may have come free in between.
-            (Admission::Accepted, Some(Admission::Insufficient)) => Some(task),
-            (Admission::Insufficient, Some(Admission::Accepted)) => Some(twin),
+            (Admission::Accepted(_), Some(Admission::Insufficient)) => Some(task),
+            (Admission::Insufficient, Some(Admission::Accepted(_))) => Some(twin),
             (Admission::Insufficient, None | Some(Admission::Insufficient)) => {
                 self.world.upstream.count("insufficient");
                 None
@@ -163,6 +163,7 @@ impl<'a> Clients<'a> {
             phase: Phase::Queued { route: 0 },
             attempts: 0,
             misses: 0,
+            is_metered: false,
             progress: None,
             is_cancel_asked: false,
             created_ms: now_ms,

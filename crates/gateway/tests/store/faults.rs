@@ -49,7 +49,7 @@ async fn connections_killed_while_committing_lose_and_double_nothing() {
         for _ in 0..40 {
             let task = tenant.task(1);
             let answer = db.store.submit(&task, None).await;
-            let is_accepted = answer == Ok(Admission::Accepted);
+            let is_accepted = answer == Ok(Admission::Accepted(vec![]));
             accepted.fetch_add(i64::from(is_accepted), Ordering::Relaxed);
             // What was answered is what a read says.
             let read = eventually(&db.store, &task).await;

@@ -94,6 +94,7 @@ impl Tenant {
             phase: Phase::Queued { route: 0 },
             attempts: 0,
             misses: 0,
+            is_metered: false,
             progress: None,
             is_cancel_asked: false,
             created_ms: NOW_MS,
@@ -109,7 +110,10 @@ impl Tenant {
     /// A task that is recorded.
     pub async fn submitted(&self, store: &Store, hold: i64) -> Task {
         let task = self.task(hold);
-        assert_eq!(store.submit(&task, None).await, Ok(Admission::Accepted));
+        assert_eq!(
+            store.submit(&task, None).await,
+            Ok(Admission::Accepted(vec![]))
+        );
         task
     }
 
@@ -117,7 +121,10 @@ impl Tenant {
     pub async fn claimed(&self, store: &Store, hold: i64) -> Claim {
         let mut task = self.task(hold);
         task.callback_url = Some("https://example.com/hook".to_owned());
-        assert_eq!(store.submit(&task, None).await, Ok(Admission::Accepted));
+        assert_eq!(
+            store.submit(&task, None).await,
+            Ok(Admission::Accepted(vec![]))
+        );
         claim(store, "worker", &task.id).await
     }
 }

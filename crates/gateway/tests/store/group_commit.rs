@@ -45,7 +45,11 @@ async fn a_refused_operation_does_not_affect_its_batch() {
                 _ => assert_eq!(*done, Ok(Committed::Yes), "{}", db.name),
             }
         }
-        assert!(submits.iter().all(|done| *done == Ok(Admission::Accepted)));
+        assert!(
+            submits
+                .iter()
+                .all(|done| *done == Ok(Admission::Accepted(vec![])))
+        );
         let balance = db.store.balance(&tenant.account).await.unwrap();
         assert_eq!(balance.held, Credits(81), "{}", db.name);
         for (n, claim) in claims.iter().enumerate() {
@@ -77,7 +81,11 @@ async fn a_server_is_alone_on_its_file() {
         async move { nodes[n % 2].submit(&task, None).await }
     });
     let answers = join_all(submits).await;
-    assert!(answers.iter().all(|done| *done == Ok(Admission::Accepted)));
+    assert!(
+        answers
+            .iter()
+            .all(|done| *done == Ok(Admission::Accepted(vec![])))
+    );
     drop(beside);
     // The lock ends with the server.
     let TestStore { store, url, .. } = &db;
@@ -106,11 +114,11 @@ async fn a_full_queue_refuses_and_records_nothing() {
             tokio::join!(join_all(submits), release).0
         };
         let (first, answers) = tokio::join!(stuck, rest);
-        assert_eq!(first, Ok(Admission::Accepted), "{}", db.name);
+        assert_eq!(first, Ok(Admission::Accepted(vec![])), "{}", db.name);
         let count = |wanted: &Result<Admission, StoreError>| {
             answers.iter().filter(|answer| *answer == wanted).count()
         };
-        let accepted = count(&Ok(Admission::Accepted));
+        let accepted = count(&Ok(Admission::Accepted(vec![])));
         let refused = count(&Err(StoreError::Overloaded));
         assert!(refused > 0 && accepted > 0, "{}: {accepted}", db.name);
         assert_eq!(accepted + refused, CALLERS - 1);

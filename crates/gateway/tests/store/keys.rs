@@ -81,7 +81,7 @@ async fn a_deleted_key_admits_nothing_on_any_node() {
             })
         };
         let admission = twin.submit(&owner.task(0), once()).await;
-        assert_eq!(admission, Ok(Admission::Accepted));
+        assert_eq!(admission, Ok(Admission::Accepted(vec![])));
         let foreign = db.store.delete_key(&other.account, &owner.key).await;
         assert_eq!(foreign, Ok(false), "only its own account deletes a key");
         let delete = || db.store.delete_key(&owner.account, &owner.key);

@@ -172,7 +172,7 @@ impl Caller {
     async fn submit(&mut self) {
         let task = self.tenant.task(i64::from(self.entropy.below(60)));
         match self.store.submit(&task, None).await.unwrap() {
-            Admission::Accepted => self.entered.push(Entry::Hold {
+            Admission::Accepted(_) => self.entered.push(Entry::Hold {
                 task: task.id,
                 credits: task.hold,
             }),
@@ -236,7 +236,7 @@ async fn nodes_that_share_accounts_do_not_get_in_each_others_way() {
         let answers = join_all(submits).await;
         let accepted = answers
             .iter()
-            .filter(|done| **done == Ok(Admission::Accepted));
+            .filter(|done| **done == Ok(Admission::Accepted(vec![])));
         assert_eq!(accepted.count(), 1_200, "{}", db.name);
         for account in &accounts {
             let balance = db.store.balance(&account.account).await.unwrap();

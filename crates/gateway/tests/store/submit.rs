@@ -45,9 +45,13 @@ async fn a_hold_that_is_not_covered_records_nothing() {
         assert_eq!(db.store.task(&tenant.account, &task.id).await, Ok(None));
         // Nor is the idempotency key used up.
         let admission = db.store.submit(&tenant.task(100), wish("f", "r")).await;
-        assert_eq!(admission, Ok(Admission::Accepted));
+        assert_eq!(admission, Ok(Admission::Accepted(vec![])));
         let admission = db.store.submit(&tenant.task(0), None).await;
-        assert_eq!(admission, Ok(Admission::Accepted), "nothing costs nothing");
+        assert_eq!(
+            admission,
+            Ok(Admission::Accepted(vec![])),
+            "nothing costs nothing"
+        );
         is_clean(&db).await;
     }
 }
@@ -61,13 +65,19 @@ async fn a_repetition_gets_the_first_reply() {
             let wish = wish(fingerprint, reply);
             async move { store.submit(&task, wish).await.unwrap() }
         };
-        assert_eq!(submit(&one, "f", "first").await, Admission::Accepted);
+        assert_eq!(
+            submit(&one, "f", "first").await,
+            Admission::Accepted(vec![])
+        );
         // The balance is spent, and that does not matter.
         let replayed = Admission::Replayed("first".to_owned());
         assert_eq!(submit(&one, "f", "second").await, replayed, "{}", db.name);
         assert_eq!(submit(&one, "g", "second").await, Admission::Reused);
         // Another account's key is another key.
-        assert_eq!(submit(&other, "g", "third").await, Admission::Accepted);
+        assert_eq!(
+            submit(&other, "g", "third").await,
+            Admission::Accepted(vec![])
+        );
         is_clean(&db).await;
     }
 }
@@ -107,7 +117,7 @@ async fn of_fifty_twins_on_two_nodes_one_counts() {
             let answers = join_all(submits).await;
             let accepted: Vec<_> = answers
                 .iter()
-                .filter(|(_, answer)| *answer == Admission::Accepted)
+                .filter(|(_, answer)| *answer == Admission::Accepted(vec![]))
                 .collect();
             assert_eq!(accepted.len(), 1, "{}: {answers:?}", db.name);
             let first = Admission::Replayed(accepted[0].0.to_string());
@@ -143,12 +153,12 @@ async fn idempotency_keys_are_forgotten_in_time() {
             let (store, task) = (&db.store, tenant.task(1));
             async move { store.submit(&task, wish("f", reply)).await.unwrap() }
         };
-        assert_eq!(submit("first").await, Admission::Accepted);
+        assert_eq!(submit("first").await, Admission::Accepted(vec![]));
         let sweep = |now_ms| db.store.any_sweep_idempotency(now_ms);
         assert_eq!(sweep(NOW_MS + IDEMPOTENCY_MS).await, Ok(0), "{}", db.name);
         let replayed = Admission::Replayed("first".to_owned());
         assert_eq!(submit("second").await, replayed);
         assert_eq!(sweep(NOW_MS + IDEMPOTENCY_MS + 1).await, Ok(1));
-        assert_eq!(submit("third").await, Admission::Accepted);
+        assert_eq!(submit("third").await, Admission::Accepted(vec![]));
     }
 }

@@ -142,6 +142,7 @@ impl Bench {
             phase: Phase::Queued { route: 0 },
             attempts: 0,
             misses: 0,
+            is_metered: false,
             progress: None,
             is_cancel_asked: false,
             created_ms: now_ms,
@@ -153,7 +154,7 @@ impl Bench {
             version: 0,
         };
         let admission = self.store.submit(&task, None).await.unwrap();
-        assert_eq!(admission, Admission::Accepted);
+        assert_eq!(admission, Admission::Accepted(vec![]));
         task.id
     }
 

@@ -45,6 +45,7 @@ fn fresh() -> Task {
         phase: Phase::Queued { route: 0 },
         attempts: 0,
         misses: 0,
+        is_metered: false,
         progress: None,
         is_cancel_asked: false,
         created_ms: NOW_MS,

@@ -21,6 +21,7 @@ use self::batches::Batches;
 use self::writer::Writer;
 use super::StoreError;
 use super::db::{DbError, Postgres, Session, Sqlite, SqliteSession};
+use super::meters::Meters;
 
 /// Most operations waiting to be committed.
 const QUEUE: usize = 4_096;
@@ -28,13 +29,22 @@ const QUEUE: usize = 4_096;
 /// How often an operation is tried again when another transaction was in the way.
 const CONFLICTS: u32 = 5;
 
+/// The transaction of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Tx<'a> {
+    /// Where its statements run.
+    pub(super) db: Session<'a>,
+    /// The keys that it submits with.
+    pub(super) meters: &'a Meters,
+}
+
 /// Something to be written. May run more than once, so it changes nothing but the database.
 pub(super) trait Operation: Send + Sync + 'static {
     /// What it finds out.
     type Answer: Send + 'static;
 
     /// Writes. A refusal is an answer, not an error: an error rolls the whole batch back.
-    fn run(&self, db: Session<'_>) -> impl Future<Output = Result<Self::Answer, DbError>> + Send;
+    fn run(&self, tx: Tx<'_>) -> impl Future<Output = Result<Self::Answer, DbError>> + Send;
 
     /// Two operations with the same mark never share a batch: one must see what the other did.
     fn mark(&self) -> Option<&str> {
@@ -101,7 +111,7 @@ pub(super) struct Committer {
 
 pub(super) trait Queued: Send + Sync {
     fn mark(&self) -> Option<&str>;
-    fn run<'a>(&'a mut self, db: Session<'a>) -> BoxFuture<'a, Result<(), DbError>>;
+    fn run<'a>(&'a mut self, tx: Tx<'a>) -> BoxFuture<'a, Result<(), DbError>>;
     fn account(&self) -> Option<&str>;
     fn is_recorded<'a>(
         &'a mut self,
@@ -130,9 +140,9 @@ impl<O: Operation> Queued for Waiting<O> {
         self.operation.mark()
     }
 
-    fn run<'a>(&'a mut self, db: Session<'a>) -> BoxFuture<'a, Result<(), DbError>> {
+    fn run<'a>(&'a mut self, tx: Tx<'a>) -> BoxFuture<'a, Result<(), DbError>> {
         async move {
-            let answer = self.operation.run(db).await?;
+            let answer = self.operation.run(tx).await?;
             self.keep(Some(answer));
             Ok(())
         }
@@ -334,16 +344,24 @@ pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> R
         .filter_map(|operation| operation.account())
         .collect();
     let accounts: Vec<_> = accounts.into_iter().map(str::to_owned).collect();
-    let errors = if db.is_shared() {
+    let meters = Meters::default();
+    let tx = Tx {
+        db,
+        meters: &meters,
+    };
+    let mut errors = if db.is_shared() {
         // The statements of all operations travel together, behind the lock.
         let lock = db.lock_accounts(&accounts);
-        let operations = join_all(batch.iter_mut().map(|operation| operation.run(db)));
+        let operations = join_all(batch.iter_mut().map(|operation| operation.run(tx)));
         let (locked, results) = join(lock, operations).await;
         let errors = results.into_iter().filter_map(Result::err);
         errors.chain(locked.err()).collect()
     } else {
-        first_error(db, batch).await
+        first_error(tx, batch).await
     };
+    if errors.is_empty() {
+        errors.extend(meters.save(db).await.err());
+    }
     // Once one has failed PostgreSQL refuses the others, which says nothing about them.
     if let Some(error) = errors.into_iter().min_by_key(rank) {
         db.rollback().await;
@@ -357,9 +375,9 @@ pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> R
 
 /// Runs operations in turn up to the first that fails: after some errors, such as a full disk, SQLite
 /// has ended the transaction by itself, and what came next would be committed alone.
-async fn first_error(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> Vec<DbError> {
+async fn first_error(tx: Tx<'_>, batch: &mut [Box<dyn Queued>]) -> Vec<DbError> {
     for operation in batch {
-        if let Err(error) = operation.run(db).await {
+        if let Err(error) = operation.run(tx).await {
             return vec![error];
         }
     }

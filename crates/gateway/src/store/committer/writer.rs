@@ -33,7 +33,7 @@ impl Writer {
         loop {
             let session = match self.session.take().filter(|session| !session.is_closed()) {
                 Some(session) => session,
-                None => self.database.connect().await.map_err(Failed::Database)?,
+                None => self.connect().await.map_err(Failed::Database)?,
             };
             let error = match attempt(Session::Postgres(&session), batch).await {
                 Err(Failed::Database(error)) => error,
@@ -55,6 +55,12 @@ impl Writer {
                 return Err(Failed::Database(error));
             }
         }
+    }
+
+    async fn connect(&self) -> Result<PostgresSession, DbError> {
+        let session = self.database.connect().await?;
+        session.prepare_lock().await?;
+        Ok(session)
     }
 
     /// Finds out by our own ids what a lost COMMIT did; `None` if they cannot tell. A transaction is

@@ -135,6 +135,11 @@ impl PostgresSession {
             .await
     }
 
+    /// Prepares the lock on accounts ahead, so that no statement of a batch is sent before it.
+    pub async fn prepare_lock(&self) -> Result<(), DbError> {
+        self.statement(LOCK_ACCOUNTS).await.map(drop)
+    }
+
     pub(super) async fn lock_accounts(&self, ids: &[String]) -> Result<(), DbError> {
         if ids.is_empty() {
             return Ok(());

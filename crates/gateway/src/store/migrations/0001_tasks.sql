@@ -39,7 +39,7 @@ CREATE TABLE tasks (
     model TEXT NOT NULL,
     phase TEXT NOT NULL,
     status TEXT NOT NULL,
-    -- 0 ended, 1 queued, 2 under way.
+    -- 0 ended, 1 queued, 2 under way, 3 parked: its account has too many in 1 and 2.
     lane BIGINT NOT NULL,
     -- Place among the queued: accounts take turns.
     turn BIGINT NOT NULL,

@@ -1,0 +1,168 @@
+//! The keys that a batch submits with: whether they live, what their limits say, what they have used.
+//!
+//! Invariant: read once a batch, judged in memory, written once a batch, all while the rows of their
+//! accounts are locked. So an operation sees what every other one counted before it, on any node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::credits::Credits;
+use domain::ids::KeyId;
+use domain::key::Grant;
+use domain::limits::{Allowance, Exceeded, Limits, Meter};
+use futures_util::future::join_all;
+
+use super::db::{DbError, Row, Session};
+use super::{json, parse};
+use crate::values;
+
+const READ: &str = "SELECT k.body, k.expires_ms, m.body FROM api_keys k
+    LEFT JOIN meters m ON m.key = k.id WHERE k.id = $1";
+
+const WRITE: &str = "INSERT INTO meters (key, body) VALUES ($1, $2)
+    ON CONFLICT (key) DO UPDATE SET body = $2";
+
+/// A request that is to be counted.
+pub(super) struct Toll<'a> {
+    /// The key it came with.
+    pub(super) key: &'a KeyId,
+    /// The most it may cost.
+    pub(super) hold: Credits,
+    /// Whether the hold was meant to count against the day's credits.
+    pub(super) is_metered: bool,
+    /// When it came, Unix milliseconds.
+    pub(super) now_ms: i64,
+}
+
+/// What came of counting a request.
+pub(super) enum Counted {
+    /// It is admitted; what is left of each limit.
+    Yes(Vec<Allowance>),
+    /// A limit refuses it.
+    Exceeded(Exceeded),
+    /// The key is deleted or expired.
+    KeyDead,
+    /// The key has got a limit of credits since whoever asks looked at it.
+    KeyChanged,
+}
+
+/// The keys of one batch. Each has a lock of its own, so that reads of several travel together.
+#[derive(Default)]
+pub(super) struct Meters(Mutex<HashMap<KeyId, Arc<Slot>>>);
+
+/// Nothing before the key was read; nobody where there is no such key.
+type Slot = tokio::sync::Mutex<Option<Option<Known>>>;
+
+/// A key as it was read, and what the batch has counted since.
+struct Known {
+    limits: Limits,
+    expires_ms: i64,
+    meter: Meter,
+    is_changed: bool,
+}
+
+impl Meters {
+    /// Counts a request, or refuses it and counts nothing.
+    pub(super) async fn count(&self, db: Session<'_>, toll: &Toll<'_>) -> Result<Counted, DbError> {
+        let slot = self.slot(toll.key);
+        let mut slot = slot.lock().await;
+        let known = read(&mut slot, db, toll.key).await?;
+        let Some(known) = known.filter(|known| known.expires_ms > toll.now_ms) else {
+            return Ok(Counted::KeyDead);
+        };
+        if known.limits.is_none() {
+            return Ok(Counted::Yes(Vec::new()));
+        }
+        if known.limits.daily_credits.is_some() && !toll.is_metered {
+            return Ok(Counted::KeyChanged);
+        }
+        let counted = known.meter.admit(&known.limits, toll.hold, toll.now_ms);
+        if let Err(exceeded) = counted {
+            return Ok(Counted::Exceeded(exceeded));
+        }
+        known.is_changed = true;
+        let left = known.meter.allowances(&known.limits, toll.now_ms);
+        Ok(Counted::Yes(left))
+    }
+
+    /// Whether a key lives.
+    pub(super) async fn is_alive(
+        &self,
+        db: Session<'_>,
+        key: &KeyId,
+        now_ms: i64,
+    ) -> Result<bool, DbError> {
+        let slot = self.slot(key);
+        let mut slot = slot.lock().await;
+        let known = read(&mut slot, db, key).await?;
+        Ok(known.is_some_and(|known| known.expires_ms > now_ms))
+    }
+
+    /// Gives credits of a key's day back that were held at `held_ms` and not spent.
+    pub(super) async fn give_back(
+        &self,
+        db: Session<'_>,
+        key: &KeyId,
+        credits: Credits,
+        held_ms: i64,
+    ) -> Result<(), DbError> {
+        let slot = self.slot(key);
+        let mut slot = slot.lock().await;
+        if let Some(known) = read(&mut slot, db, key).await? {
+            known.meter.give_back(credits, held_ms);
+            known.is_changed = true;
+        }
+        Ok(())
+    }
+
+    /// Writes what the batch has counted.
+    pub(super) async fn save(self, db: Session<'_>) -> Result<(), DbError> {
+        let keys = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let write = async |(key, slot): (KeyId, Arc<Slot>)| {
+            let slot = slot.lock().await;
+            let known = slot.as_ref().and_then(Option::as_ref);
+            let Some(known) = known.filter(|known| known.is_changed) else {
+                return Ok(());
+            };
+            let body = json(&known.meter)?;
+            db.execute(WRITE, values![key.as_str(), &body])
+                .await
+                .map(drop)
+        };
+        let done = join_all(keys.into_iter().map(write)).await;
+        done.into_iter().collect()
+    }
+
+    fn slot(&self, key: &KeyId) -> Arc<Slot> {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = keys.get(key) {
+            return Arc::clone(slot);
+        }
+        Arc::clone(keys.entry(key.clone()).or_default())
+    }
+}
+
+/// A key of the batch, read when it is first asked for.
+async fn read<'a>(
+    slot: &'a mut Option<Option<Known>>,
+    db: Session<'_>,
+    key: &KeyId,
+) -> Result<Option<&'a mut Known>, DbError> {
+    if slot.is_none() {
+        let row = db.row(READ, values![key.as_str()]).await?;
+        *slot = Some(row.map(|row| known(&row)).transpose()?);
+    }
+    Ok(slot.as_mut().and_then(Option::as_mut))
+}
+
+fn known(row: &Row) -> Result<Known, DbError> {
+    Ok(Known {
+        limits: parse::<Grant>(&row.text(0)?)?.limits(),
+        expires_ms: row.int(1)?,
+        meter: match row.text_or_null(2)? {
+            Some(body) => parse(&body)?,
+            None => Meter::default(),
+        },
+        is_changed: false,
+    })
+}

@@ -1,0 +1,206 @@
+//! Tasks beyond their account's limit of tasks at once: recorded, parked, let in one by one.
+//!
+//! Invariant: `tasks_active` of an account counts its tasks in the lanes 1 and 2. A parked task is let
+//! in only after its place was taken by a conditional statement, so no interleaving of operations lets
+//! in one too many; a task that will only be ended takes a place beyond the limit.
+
+use domain::ids::{AccountId, TaskId};
+
+use super::committer::{Operation, Tx};
+use super::db::{DbError, Session};
+use super::{Store, StoreError};
+use crate::values;
+
+/// The lane of parked tasks.
+pub(super) const LANE: i64 = 3;
+
+/// Stands for no limit.
+pub(super) const UNLIMITED: i64 = i64::MAX;
+
+/// Why a parked task is let in although it will not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Its client wants it to end.
+    Cancelled,
+    /// It is past its deadline.
+    Overdue,
+}
+
+/// Most tasks let in by one operation.
+const BATCH: i64 = 100;
+
+const TAKE: &str = "UPDATE accounts SET tasks_active = tasks_active + 1
+    WHERE id = $1 AND tasks_active < tasks_active_max
+    AND EXISTS (SELECT 1 FROM tasks WHERE lane = 3 AND account = $1)";
+
+const TAKE_BEYOND: &str = "UPDATE accounts SET tasks_active = tasks_active + 1 WHERE id = $1";
+
+const GIVE: &str = "UPDATE accounts SET tasks_active = tasks_active - 1 WHERE id = $1";
+
+// The oldest first; it queues behind what the account has in the queue.
+const LET_IN: &str = "UPDATE tasks SET lane = 1, due_ms = $1,
+        turn = COALESCE(
+            (SELECT MAX(q.turn) + 1 FROM tasks q WHERE q.lane = 1 AND q.account = $2),
+            (SELECT MIN(q.turn) FROM tasks q WHERE q.lane = 1 AND q.due_ms <= $1),
+            (SELECT MIN(q.turn) FROM tasks q WHERE q.lane = 1),
+            0)
+    WHERE lane = 3 AND id = (SELECT p.id FROM tasks p WHERE p.lane = 3 AND p.account = $2
+        ORDER BY p.id LIMIT 1)";
+
+// Parked tasks are due at their deadline.
+const END: &str = "UPDATE tasks SET lane = 1, due_ms = $1,
+        is_cancel_asked = CASE WHEN CAST($2 AS BIGINT) = 1 THEN 1 ELSE is_cancel_asked END
+    WHERE id = $3 AND account = $4 AND lane = 3";
+
+const OVERDUE: &str = "SELECT id, account FROM tasks WHERE lane = 3 AND due_ms <= $1
+    ORDER BY due_ms LIMIT 100";
+
+const WITH_PLACES: &str = "SELECT p.account FROM tasks p, accounts a
+    WHERE p.lane = 3 AND a.id = p.account AND a.tasks_active < a.tasks_active_max
+    GROUP BY p.account ORDER BY p.account LIMIT 100";
+
+const LIMIT: &str = "UPDATE accounts SET tasks_active_max = $1 WHERE id = $2";
+
+impl Store {
+    /// Limits how many tasks of an account are under way at once; `None` for no limit. What is beyond
+    /// it already goes on; what waits is let in by [`Store::any_let_in`]. Answers whether there is
+    /// such an account.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_limit_tasks(
+        &self,
+        account: &AccountId,
+        most: Option<u32>,
+    ) -> Result<bool, StoreError> {
+        let most = most.map_or(UNLIMITED, i64::from);
+        let account = account.clone();
+        self.write(Limiting { account, most }).await
+    }
+
+    /// Lets parked tasks in where there are places, and those that are past their deadline, so that
+    /// they end. Answers how many.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_let_in(&self, now_ms: i64) -> Result<u64, StoreError> {
+        let reader = self.reader().await?;
+        let db = reader.session();
+        let overdue = db.rows(OVERDUE, values![now_ms]).await?;
+        let accounts = db.rows(WITH_PLACES, &[]).await?;
+        let mut count = 0_u64;
+        for row in overdue {
+            let task = (TaskId(row.text(0)?), AccountId(row.text(1)?));
+            count = count.saturating_add(self.write(Overdue { task, now_ms }).await?);
+        }
+        for row in accounts {
+            let account = AccountId(row.text(0)?);
+            count = count.saturating_add(self.write(LetIn { account, now_ms }).await?);
+        }
+        if count > 0 {
+            self.hint_work();
+        }
+        Ok(count)
+    }
+}
+
+/// Gives the place of a parked task back that was counted with its submit.
+pub(super) async fn park(db: Session<'_>, account: &AccountId) -> Result<(), DbError> {
+    db.execute(GIVE, values![account.as_str()]).await.map(drop)
+}
+
+/// Lets the oldest parked task of an account in if there is a place; answers whether it did.
+pub(super) async fn let_one_in(
+    db: Session<'_>,
+    account: &AccountId,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    if db.execute(TAKE, values![account.as_str()]).await? == 0 {
+        return Ok(false);
+    }
+    let values = values![now_ms, account.as_str()];
+    if db.execute(LET_IN, values).await? == 0 {
+        // Another operation of the batch was quicker.
+        park(db, account).await?;
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Whether a task is parked and ends now: it takes a place beyond the limit, for a worker to end it.
+pub(super) async fn let_in_to_end(
+    db: Session<'_>,
+    (id, account): (&TaskId, &AccountId),
+    why: Ending,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let values = values![
+        now_ms,
+        i64::from(why == Ending::Cancelled),
+        id.as_str(),
+        account.as_str()
+    ];
+    if db.execute(END, values).await? == 0 {
+        return Ok(false);
+    }
+    db.execute(TAKE_BEYOND, values![account.as_str()]).await?;
+    Ok(true)
+}
+
+struct Limiting {
+    account: AccountId,
+    most: i64,
+}
+
+impl Operation for Limiting {
+    type Answer = bool;
+
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<bool, DbError> {
+        let values = values![self.most, self.account.as_str()];
+        Ok(db.execute(LIMIT, values).await? == 1)
+    }
+
+    fn account(&self) -> Option<&str> {
+        Some(self.account.as_str())
+    }
+}
+
+struct LetIn {
+    account: AccountId,
+    now_ms: i64,
+}
+
+impl Operation for LetIn {
+    type Answer = u64;
+
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<u64, DbError> {
+        let mut count = 0;
+        while count < BATCH && let_one_in(db, &self.account, self.now_ms).await? {
+            count += 1;
+        }
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    fn account(&self) -> Option<&str> {
+        Some(self.account.as_str())
+    }
+}
+
+struct Overdue {
+    task: (TaskId, AccountId),
+    now_ms: i64,
+}
+
+impl Operation for Overdue {
+    type Answer = u64;
+
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<u64, DbError> {
+        let (id, account) = &self.task;
+        let is_let_in = let_in_to_end(db, (id, account), Ending::Overdue, self.now_ms).await?;
+        Ok(u64::from(is_let_in))
+    }
+
+    fn account(&self) -> Option<&str> {
+        Some(self.task.1.as_str())
+    }
+}
