@@ -1,8 +1,8 @@
 //! Tasks beyond their account's limit of tasks at once: recorded, parked, let in one by one.
 //!
-//! Invariant: `tasks_active` of an account counts its tasks in the lanes 1 and 2. A parked task is let
-//! in only after its place was taken by a conditional statement, so no interleaving of operations lets
-//! in one too many; a task that will only be ended takes a place beyond the limit.
+//! Invariant: `tasks_active` of an account counts its tasks in the lanes 1 and 2. Every place is taken, or
+//! given back, by one conditional statement before the task moves, so no interleaving of operations
+//! lets in one too many; a task that will only be ended takes a place beyond the limit.
 
 use domain::ids::{AccountId, TaskId};
 
@@ -36,6 +36,9 @@ const TAKE: &str = "UPDATE accounts SET tasks_active = tasks_active + 1
 const TAKE_BEYOND: &str = "UPDATE accounts SET tasks_active = tasks_active + 1 WHERE id = $1";
 
 const GIVE: &str = "UPDATE accounts SET tasks_active = tasks_active - 1 WHERE id = $1";
+
+const GIVE_BEYOND: &str = "UPDATE accounts SET tasks_active = tasks_active - 1
+    WHERE id = $1 AND tasks_active > tasks_active_max";
 
 // The oldest first; it queues behind what the account has in the queue.
 const LET_IN: &str = "UPDATE tasks SET lane = 1, due_ms = $1,
@@ -104,9 +107,10 @@ impl Store {
     }
 }
 
-/// Gives the place of a parked task back that was counted with its submit.
-pub(super) async fn park(db: Session<'_>, account: &AccountId) -> Result<(), DbError> {
-    db.execute(GIVE, values![account.as_str()]).await.map(drop)
+/// Whether a task that was just counted is beyond the limit of its account; it is not counted then.
+pub(super) async fn park(db: Session<'_>, account: &AccountId) -> Result<bool, DbError> {
+    let rows = db.execute(GIVE_BEYOND, values![account.as_str()]).await?;
+    Ok(rows == 1)
 }
 
 /// Lets the oldest parked task of an account in if there is a place; answers whether it did.
@@ -121,7 +125,7 @@ pub(super) async fn let_one_in(
     let values = values![now_ms, account.as_str()];
     if db.execute(LET_IN, values).await? == 0 {
         // Another operation of the batch was quicker.
-        park(db, account).await?;
+        db.execute(GIVE, values![account.as_str()]).await?;
         return Ok(false);
     }
     Ok(true)

@@ -111,28 +111,26 @@ const REMEMBER: &str = "INSERT INTO idempotency (account, key, fingerprint, repl
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, key) DO NOTHING";
 
 const HOLD: &str = "UPDATE accounts SET held = held + $1, tasks_active = tasks_active + 1
-    WHERE id = $2 AND posted - held >= $1";
+    WHERE id = $2 AND posted - held >= $1 RETURNING tasks_active_max";
 
 const ENTRY: &str = "INSERT INTO entries (id, account, kind, task, amount, created_ms)
     VALUES ($1, $2, 'hold', $3, $4, $5)";
 
 // Accounts take turns: a task stands behind the account's other queued ones, and the first one of an
 // account stands beside the head of the queue: of what is due, as one that was put off long ago would
-// let a newcomer pass all who came since. One that is beyond what its account may have under way is
-// parked, and due at its deadline. The casts tell PostgreSQL the parameters' types.
+// let a newcomer pass all who came since.
 const TASK: &str = "INSERT INTO tasks (id, account, model, phase, status, lane, turn, due_ms,
         lease_owner, lease_until_ms, epoch, version, is_cancel_asked, created_ms, updated_ms, body)
-    SELECT $1, a.id, $2, 'queued', 'waiting',
-        CASE WHEN a.tasks_active > a.tasks_active_max THEN 3 ELSE 1 END,
+    VALUES ($1, $2, $3, 'queued', 'waiting', $4,
         COALESCE(
-            (SELECT MAX(turn) + 1 FROM tasks WHERE lane = 1 AND account = $3),
-            (SELECT MIN(turn) FROM tasks WHERE lane = 1 AND due_ms <= $4),
+            (SELECT MAX(turn) + 1 FROM tasks WHERE lane = 1 AND account = $2),
+            (SELECT MIN(turn) FROM tasks WHERE lane = 1 AND due_ms <= $5),
             (SELECT MIN(turn) FROM tasks WHERE lane = 1),
             0),
-        CASE WHEN a.tasks_active > a.tasks_active_max THEN CAST($5 AS BIGINT)
-            ELSE CAST($4 AS BIGINT) END,
-        '', 0, 0, 1, 0, CAST($4 AS BIGINT), CAST($4 AS BIGINT), $6
-    FROM accounts a WHERE a.id = $3 RETURNING lane";
+        $6, '', 0, 0, 1, 0, $5, $5, $7)";
+
+/// The lane of queued tasks.
+const QUEUED: i64 = 1;
 
 const IS_THERE: &str = "SELECT 1 FROM tasks WHERE id = $1";
 
@@ -210,32 +208,29 @@ impl Operation for Submit {
             Err(refusal) => return Ok(refusal),
         };
         let (db, id, account) = (tx.db, self.id.as_str(), self.account.as_str());
-        if db.execute(HOLD, values![self.hold.0, account]).await? == 0 {
+        let Some(row) = db.row(HOLD, values![self.hold.0, account]).await? else {
             if self.is_metered {
                 let (key, hold) = (&self.key, self.hold);
                 tx.meters.give_back(db, key, hold, self.now_ms).await?;
             }
             return Ok(Admission::Insufficient);
-        }
+        };
+        let most = row.int(0)?;
+        let is_parked = most != parked::UNLIMITED && parked::park(db, &self.account).await?;
         // The lock on the account keeps twins on other nodes away; one that got past it has to wait.
         if !self.remember(db).await? {
             return Err(DbError::Conflict("a twin was just recorded".to_owned()));
         }
         let entry = values![&self.hold_id, account, id, self.hold.0, self.now_ms];
         db.execute(ENTRY, entry).await?;
-        let task = values![
-            id,
-            &self.model,
-            account,
-            self.now_ms,
-            self.deadline_ms,
-            &self.body
-        ];
-        let row = db.row(TASK, task).await?;
-        let row = row.ok_or_else(|| DbError::Broken("the account is gone".to_owned()))?;
-        if row.int(0)? == parked::LANE {
-            parked::park(db, &self.account).await?;
-        }
+        // A parked task is due at its deadline.
+        let (lane, due_ms) = match is_parked {
+            true => (parked::LANE, self.deadline_ms),
+            false => (QUEUED, self.now_ms),
+        };
+        let (model, now_ms) = (&self.model, self.now_ms);
+        let task = values![id, account, model, lane, now_ms, due_ms, &self.body];
+        db.execute(TASK, task).await?;
         Ok(Admission::Accepted(left))
     }
 

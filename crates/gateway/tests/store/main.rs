@@ -18,6 +18,7 @@ mod fixture;
 mod group_commit;
 mod keys;
 mod ledger;
+mod limits;
 mod migrations;
 mod notices;
 mod oracle;
