@@ -5,6 +5,10 @@
     reason = "a test that cannot go on should stop here"
 )]
 
+#[path = "../../../gateway/tests/support/cluster.rs"]
+mod cluster;
 mod drain;
 mod kill;
+mod pressure;
 mod server;
+mod settlement;

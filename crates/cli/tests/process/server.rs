@@ -39,7 +39,12 @@ pub struct Server {
 impl Server {
     /// Starts `routerbase serve` on the data in a folder and waits until it listens.
     pub fn start(folder: &Path) -> Self {
-        let mut child = command(folder)
+        Self::spawn(&mut command(folder))
+    }
+
+    /// Starts the server of a command and waits until it listens.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .arg("serve")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -101,9 +106,21 @@ impl Server {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> std::io::Result<(u16, Value)> {
+        self.call_as(KEY, method, path, headers, body)
+    }
+
+    /// The same with another key.
+    pub fn call_as(
+        &self,
+        key: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> std::io::Result<(u16, Value)> {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {KEY}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\n\
              Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
             self.address,
             body.len()
