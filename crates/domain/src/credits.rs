@@ -38,6 +38,12 @@ impl Credits {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
+    /// Whether it is nothing.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// The sum, `None` beyond 64 bits.
     #[must_use]
     pub fn plus(self, other: Self) -> Option<Self> {

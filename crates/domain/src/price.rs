@@ -150,11 +150,17 @@ impl Price {
         self.sum(&self.items(order, None))
     }
 
-    /// What the order costs after all, never more than its hold.
+    /// What the order costs after all. Only a provider that takes more than was ordered makes it more
+    /// than the hold.
+    #[must_use]
+    pub fn cost(&self, order: &Order, usage: &Usage) -> Credits {
+        self.sum(&self.items(order, Some(usage)))
+    }
+
+    /// What the client pays of it, never more than the hold.
     #[must_use]
     pub fn charge(&self, order: &Order, usage: &Usage) -> Credits {
-        self.sum(&self.items(order, Some(usage)))
-            .min(self.hold(order))
+        self.cost(order, usage).min(self.hold(order))
     }
 
     /// How the hold comes about; the amounts add up to it.

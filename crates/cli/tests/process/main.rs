@@ -8,6 +8,7 @@
 #[path = "../../../gateway/tests/support/cluster.rs"]
 mod cluster;
 mod drain;
+mod failures;
 mod kill;
 mod pressure;
 mod server;

@@ -150,8 +150,11 @@ pub enum Phase {
         /// The answer, for chat.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         answer: Option<Answer>,
-        /// What it cost.
+        /// What it cost the client.
         charge: Credits,
+        /// What it cost beyond the hold; the operator's loss.
+        #[serde(default, skip_serializing_if = "Credits::is_zero")]
+        absorbed: Credits,
     },
     /// It ended without a result; nothing is charged.
     Failed {

@@ -216,16 +216,15 @@ impl Step<'_> {
 
     pub(super) fn stored(&self, output: &Output, files: Vec<StoredFile>) -> Change {
         let usage = output.answer.as_ref().map(|answer| answer.usage);
-        let charge = self
-            .task
-            .price
-            .charge(&self.task.order, &usage.unwrap_or_default());
-        // The frozen price bounds it; the hold is what was taken, whatever the price says.
-        let charge = charge.min(self.task.hold);
+        let (price, order) = (&self.task.price, &self.task.order);
+        let cost = price.cost(order, &usage.unwrap_or_default());
+        // The hold is what was taken, whatever the price says; the operator absorbs the rest.
+        let charge = cost.min(self.task.hold);
         let mut change = self.to(Phase::Done {
             files,
             answer: output.answer.clone(),
             charge,
+            absorbed: cost.minus(charge).unwrap_or(Credits::ZERO),
         });
         change.task.finished_ms = Some(self.now_ms);
         change.task.due_ms = i64::MAX;

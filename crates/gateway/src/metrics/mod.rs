@@ -9,6 +9,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use domain::credits::Credits;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
@@ -96,6 +97,7 @@ struct Inner {
     ended: Words,
     providers: Vec<Provider>,
     callbacks: Words,
+    absorbed: Counter,
     steps: Gauge,
     poll_lag: Histogram,
     commit_operations: Histogram,
@@ -126,6 +128,12 @@ impl Metrics {
             "Attempts ended, or gone unanswered",
         );
         let callbacks = family(&mut registry, "callbacks", "Deliveries of callbacks");
+        let absorbed = Counter::default();
+        registry.register(
+            "routerbase_absorbed_micro_credits",
+            "What tasks cost beyond their holds, in micro-credits; the operator's loss",
+            absorbed.clone(),
+        );
         let steps = Gauge::default();
         registry.register("routerbase_worker_steps", "Steps under way", steps.clone());
         let poll_lag = histogram(
@@ -154,6 +162,7 @@ impl Metrics {
             ended: Words::new(&ended, &[], "end", &ENDS),
             providers: providers.into_iter().chain([OTHER]).map(provider).collect(),
             callbacks: Words::new(&callbacks, &[], "result", &CALLBACKS),
+            absorbed,
             steps,
             poll_lag,
             commit_operations,
@@ -165,6 +174,12 @@ impl Metrics {
     /// A task ended: `success`, or the type of its error.
     pub fn ended(&self, end: &str) {
         self.0.ended.count(end);
+    }
+
+    /// A task cost so much more than its hold.
+    pub fn absorbed(&self, credits: Credits) {
+        let micros = u64::try_from(credits.0).unwrap_or(0);
+        self.0.absorbed.inc_by(micros);
     }
 
     /// An attempt at a provider ended in a state, or went unanswered.

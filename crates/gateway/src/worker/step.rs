@@ -182,7 +182,14 @@ impl Worker {
             }
         }
         match phase {
-            Phase::Done { .. } => self.metrics.ended("success"),
+            Phase::Done { absorbed, .. } => {
+                self.metrics.ended("success");
+                if !absorbed.is_zero() {
+                    self.metrics.absorbed(*absorbed);
+                    let (id, model) = (&task.id, &task.order.model);
+                    tracing::warn!(task = %id, model, %absorbed, "a task cost more than its hold");
+                }
+            }
             Phase::Failed { error } => self.metrics.ended(error.kind.as_str()),
             _ => {}
         }

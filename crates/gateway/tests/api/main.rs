@@ -12,6 +12,7 @@ mod errors;
 mod fields;
 mod idempotency;
 mod keys;
+mod limits;
 mod models;
 mod stream;
 mod submit;

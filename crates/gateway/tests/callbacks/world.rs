@@ -174,6 +174,7 @@ impl World {
             files: vec![file],
             answer: None,
             charge: Credits(1),
+            absorbed: Credits::ZERO,
         }
     }
 

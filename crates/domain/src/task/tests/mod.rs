@@ -9,6 +9,7 @@ use serde_json::Map;
 use super::*;
 use crate::catalogue::{OnLostReply, Recovery};
 use crate::order::Modality;
+use crate::price::{Form, Usage};
 use crate::upstream::{Cursor, Fault, FaultClass, Kind, Request, Wait};
 
 const NOW_MS: i64 = 1_000_000;
@@ -217,4 +218,41 @@ fn a_far_retry_after_does_not_outlive_the_deadline() {
     task.phase = Phase::Queued { route: 1 };
     let change = advance(&task, Outcome::Unsent(throttled), NOW_MS, &RULES).unwrap();
     assert_eq!(change.task.due_ms, DEADLINE_MS);
+}
+
+#[test]
+fn what_costs_more_than_its_hold_is_absorbed() {
+    let usage = Usage {
+        input_tokens: 50,
+        output_tokens: 3_000_000,
+    };
+    let mut task = fresh();
+    task.price = Price::new(Form::PerMillionTokens {
+        input: Credits(1_000_000),
+        output: Credits(2_000_000),
+        output_tokens_max: 1_000_000,
+    });
+    task.hold = task.price.hold(&task.order);
+    let output = Output {
+        answer: Some(Answer {
+            text: "more than was asked for".to_owned(),
+            finish_reason: "stop".to_owned(),
+            usage,
+        }),
+        ..Output::default()
+    };
+    let cost = task.price.cost(&task.order, &usage);
+    task.phase = Phase::Storing {
+        attempt: attempt("a", 0, NOW_MS),
+        output,
+        since_ms: NOW_MS,
+    };
+    let stored = Outcome::Stored(vec![file()]);
+    let change = advance(&task, stored, NOW_MS, &RULES).unwrap();
+    assert_eq!(change.close, Some(task.hold));
+    let Phase::Done { absorbed, .. } = change.task.phase else {
+        panic!("{:?}", change.task.phase);
+    };
+    assert_eq!(absorbed, cost.minus(task.hold).unwrap());
+    assert!(absorbed > Credits::ZERO);
 }

@@ -230,6 +230,7 @@ fn setting(phase: &str) -> Setting {
             files: Vec::new(),
             answer: None,
             charge: Credits(5),
+            absorbed: Credits::ZERO,
         },
         "failed" => Phase::Failed {
             error: TaskError {
