@@ -20,6 +20,8 @@ pub const CONSTANT: &str = "bare, constant";
 pub const PARSING: &str = "bare, parsing";
 /// The server that only answers.
 pub const API: &str = "routerbase, role api";
+/// The same with every limit that a key can have.
+pub const LIMITED: &str = "routerbase, role api, limits";
 /// The server as it is started by default.
 pub const ALL: &str = "routerbase, all roles";
 /// The server asked for what the client has already.
@@ -107,9 +109,10 @@ impl Line {
         self.programs.push(bare);
         match plan.work {
             Work::Submit => {
-                let constant = vec![request::submit(at, request::CONSTANT)];
+                let constant = vec![request::submit(at, request::CONSTANT, request::KEY)];
                 self.push(CONSTANT, at, constant, 200);
-                self.push(PARSING, at, vec![request::submit(at, "")], 200);
+                let parsing = vec![request::submit(at, "", request::KEY)];
+                self.push(PARSING, at, parsing, 200);
             }
             Work::Status => {
                 let id = |number| format!("01890a5d-ac96-774b-bcce-{number:012x}");
@@ -130,19 +133,28 @@ impl Line {
     ) -> anyhow::Result<()> {
         let at = program.address;
         self.programs.push(program);
-        let submit = request::submit(at, "");
-        if plan.work == Work::Submit {
-            self.push(name, at, vec![submit], 200);
-            return Ok(());
-        }
+        let submit = request::submit(at, "", request::KEY);
         let ask = |requests: Vec<Vec<u8>>| Load {
             address: at,
             requests: Arc::new(requests),
             status: 200,
         };
+        if plan.work == Work::Submit {
+            self.push(name, at, vec![submit], 200);
+            if name == API {
+                let replies = runner.run(once(&ask(vec![request::limited_key(at)]), 1))?;
+                let key = replies.first().and_then(|reply| text(reply, "key"));
+                let key = key.context("no key in the reply")?;
+                self.push(LIMITED, at, vec![request::submit(at, "", key)], 200);
+            }
+            return Ok(());
+        }
         let submits = ask(vec![submit; plan.tasks]);
         let replies = runner.run(once(&submits, PREPARERS))?;
-        let ids: Vec<&str> = replies.iter().filter_map(|reply| task_id(reply)).collect();
+        let ids: Vec<&str> = replies
+            .iter()
+            .filter_map(|reply| text(reply, "task_id"))
+            .collect();
         anyhow::ensure!(
             ids.len() == plan.tasks,
             "submits without a task id: {replies:?}"
@@ -184,9 +196,10 @@ impl Line {
     }
 }
 
-fn task_id(reply: &str) -> Option<&str> {
-    let (_, rest) = reply.split_once(r#""task_id":""#)?;
-    rest.split_once('"').map(|(id, _)| id)
+/// The text in a field of a reply.
+fn text<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = reply.split_once(&format!("\"{name}\":\""))?;
+    rest.split_once('"').map(|(text, _)| text)
 }
 
 fn log(plan: &Plan<'_>, role: Option<&str>) -> PathBuf {

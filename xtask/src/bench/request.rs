@@ -19,13 +19,25 @@ const MODEL: &str = "image_generate.imagen_4";
 /// About as much as a real client sends.
 const BODY: &str = r#"{"prompt":"A lighthouse on a basalt cliff at dusk, long exposure, the sea like milk, warm light in the lantern room, gulls","generation_type":"image","image_params":{"aspect_ratio":"16:9","negative_prompt":"text, people","seed":42},"metadata":{"shop":"north","order":"118-4432"}}"#;
 
-/// A submit; `prefix` comes before the path.
-pub fn submit(host: SocketAddr, prefix: &str) -> Vec<u8> {
+/// Every limit that a key can have, none of which is ever reached.
+const LIMITED: &str = r#"{"name":"limited","rate_limit_rpm":900000000,"rate_limit_tph":900000000,"rate_limit_tpd":900000000,"daily_credit_limit":100000000,"ip_whitelist":["203.0.113.0/24","2001:db8::/32","127.0.0.1"]}"#;
+
+/// A submit with a key; `prefix` comes before the path.
+pub fn submit(host: SocketAddr, prefix: &str, key: &str) -> Vec<u8> {
     let path = RUN.replace("{model_id}", MODEL);
-    let length = BODY.len();
+    post(host, &format!("{prefix}{path}"), key, BODY)
+}
+
+/// Makes a key with every limit there is.
+pub fn limited_key(host: SocketAddr) -> Vec<u8> {
+    post(host, "/api/v1/api-keys", KEY, LIMITED)
+}
+
+fn post(host: SocketAddr, path: &str, key: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
     format!(
-        "POST {prefix}{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{BODY}"
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }
