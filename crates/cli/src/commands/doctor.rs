@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::Args;
 use domain::catalogue::{Catalogue, SANDBOX};
 use gateway::app::{is_usable, load_catalogue};
-use gateway::clock::{Clock, rfc3339};
+use gateway::clock::{Clock, DIFFERENCE_MS_MAX, rfc3339};
 use gateway::config::{Config, ConfigErrors, Role};
 use gateway::media::{Media, MediaSettings};
 use gateway::store::db::Location;
@@ -161,7 +161,11 @@ async fn database(config: &Config, findings: &mut Findings) -> anyhow::Result<()
         return findings.tell(Verdict::Warn, "database", &text, hint);
     }
     let schema = match Store::connect(url, Access::Beside).await {
-        Ok(store) => store.any_schema_version().await,
+        Ok(store) => {
+            let schema = store.any_schema_version().await;
+            clocks(&store, findings).await?;
+            schema
+        }
         Err(error) => Err(error),
     };
     let known = MIGRATIONS.last().map_or(0, |last| last.version);
@@ -193,6 +197,20 @@ async fn database(config: &Config, findings: &mut Findings) -> anyhow::Result<()
             )
         }
     }
+}
+
+/// Nodes compare instants that others wrote; all they have in common is the database's clock.
+async fn clocks(store: &Store, findings: &mut Findings) -> anyhow::Result<()> {
+    let Ok(Some(database_ms)) = store.any_clock_ms().await else {
+        return Ok(());
+    };
+    let lead_ms = database_ms.saturating_sub(Clock::system().now_ms());
+    let text = format!("the database's is {lead_ms} ms ahead of this machine's");
+    if lead_ms.unsigned_abs() <= DIFFERENCE_MS_MAX.unsigned_abs() {
+        return findings.ok("clock", &text);
+    }
+    let hint = "run an NTP client on every node, and on the database's machine";
+    findings.tell(Verdict::Warn, "clock", &text, hint)
 }
 
 async fn media(config: &Config, findings: &mut Findings) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 
 pub mod bootstrap;
 mod catalogue;
+mod clocks;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use catalogue::load as load_catalogue;
+use clocks::Leads;
 
 use crate::api::counters::Counters;
 use crate::api::{Api, ApiSettings, TestCallback, TestResult};
@@ -84,6 +86,7 @@ struct Parts {
     entropy: Entropy,
     secret: String,
     counters: Arc<Counters>,
+    leads: Arc<Leads>,
     metrics: Metrics,
 }
 
@@ -99,8 +102,8 @@ impl App {
             load_catalogue(&config).map_err(|problems| AppError::Catalogue(problems.join("\n")))?;
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let url = config.database.url.reveal();
-        let counters = Arc::new(Counters::default());
-        let metrics = metrics(&catalogue, &counters, clock.now_ms());
+        let (counters, leads) = <(Arc<Counters>, Arc<Leads>)>::default();
+        let metrics = metrics(&catalogue, &counters, &leads, clock.now_ms());
         let counted = metrics.clone();
         let store = Store::open(url, Access::Server, clock.now_ms()).await?;
         let store = store.observed(move |operations, time| counted.commit(operations, time));
@@ -143,6 +146,7 @@ impl App {
                 entropy,
                 secret,
                 counters,
+                leads,
                 metrics,
             },
         })
@@ -192,7 +196,8 @@ impl App {
                 );
             }
         };
-        tokio::join!(serving, working, draining);
+        let comparing = parts.leads.watch(&parts.store, &parts.clock, stop.clone());
+        tokio::join!(serving, working, draining, comparing);
     }
 }
 
@@ -206,12 +211,20 @@ fn reachable(mut address: SocketAddr) -> String {
 }
 
 /// What the metrics page shows, from everywhere.
-fn metrics(catalogue: &Catalogue, counters: &Arc<Counters>, began_ms: i64) -> Metrics {
+fn metrics(
+    catalogue: &Catalogue,
+    counters: &Arc<Counters>,
+    leads: &Arc<Leads>,
+    began_ms: i64,
+) -> Metrics {
     let providers = catalogue.providers().map(|provider| provider.id.as_str());
-    let program = Program { began_ms };
     Metrics::new(
         providers,
-        vec![Box::new(Arc::clone(counters)), Box::new(program)],
+        vec![
+            Box::new(Arc::clone(counters)),
+            Box::new(Arc::clone(leads)),
+            Box::new(Program { began_ms }),
+        ],
     )
 }
 

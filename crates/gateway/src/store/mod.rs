@@ -190,6 +190,18 @@ impl Store {
         Ok(())
     }
 
+    /// What the clock of the machine that all nodes share says, Unix milliseconds; `None` where one
+    /// process is alone. For comparing clocks: nothing that is recorded comes from it.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_clock_ms(&self) -> Result<Option<i64>, StoreError> {
+        match self.reader().await? {
+            Reader::Sqlite(_) => Ok(None),
+            Reader::Postgres(session) => Ok(Some(session.clock_ms().await?)),
+        }
+    }
+
     async fn reader(&self) -> Result<Reader<'_>, DbError> {
         match &self.database {
             Database::Sqlite(database) => Ok(Reader::Sqlite(database.reader())),

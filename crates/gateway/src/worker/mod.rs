@@ -244,6 +244,7 @@ impl Worker {
                     self.owners.began(&owner, claims.len());
                     self.owners.next();
                     self.count_lags(&claims);
+                    self.lengthen(&owner, now_ms).await;
                     let until_ms = now_ms.saturating_add(LEASE_MS);
                     // The shortest lease of all counts; renewing lengthens them together.
                     let _ = self.leased_until_ms.fetch_update(
@@ -262,6 +263,20 @@ impl Worker {
                 tokio::time::sleep(Duration::from_millis(UNCLAIMED_MS)).await;
                 Vec::new()
             }
+        }
+    }
+
+    /// Leases end by the clocks of others: those of a node that was frozen, and is behind, would
+    /// end as soon as they begin.
+    async fn lengthen(&self, owner: &str, now_ms: i64) {
+        let behind_ms = self.clock.behind_ms();
+        if behind_ms > 0
+            && let Err(error) = self
+                .store
+                .renew(owner, now_ms.saturating_add(behind_ms))
+                .await
+        {
+            tracing::warn!(%error, "leases could not be lengthened");
         }
     }
 
@@ -322,7 +337,8 @@ impl Worker {
 
     async fn renew(&self, now_ms: i64) -> Result<(), StoreError> {
         let owners = self.owners.all();
-        let renewals = owners.iter().map(|owner| self.store.renew(owner, now_ms));
+        let from_ms = now_ms.saturating_add(self.clock.behind_ms());
+        let renewals = owners.iter().map(|owner| self.store.renew(owner, from_ms));
         try_join_all(renewals).await.map(drop)
     }
 }

@@ -11,6 +11,7 @@ use domain::upstream::{Call, Fault, FaultClass, Kind, Next};
 use super::Worker;
 use super::converse::followed;
 use super::step::Upstream;
+use crate::clock::Moment;
 use crate::net::{Connection, Limits, Outgoing, SendError};
 use crate::store::work::Claim;
 
@@ -75,17 +76,17 @@ impl Worker {
             Ok(connection) => connection,
             Err(error) => return Some(Outcome::Unsent(unusable(&error.detail()))),
         };
-        let now_ms = self.clock.now_ms();
+        let intended = self.clock.moment();
         attempt.began_ms = if attempt.sends == 1 {
-            now_ms
+            intended.now_ms
         } else {
             attempt.began_ms
         };
-        attempt.send_by_ms = now_ms.saturating_add(SEND_BY_MS);
+        attempt.send_by_ms = intended.now_ms.saturating_add(SEND_BY_MS);
         self.commit(claim, Outcome::Intended(attempt.clone()))
             .await?;
         let reply = self
-            .exchange(connection, &outgoing, &attempt, &upstream)
+            .exchange(connection, &outgoing, intended, &upstream)
             .await;
         let reply = match reply {
             Ok(reply) => reply,
@@ -130,11 +131,12 @@ impl Worker {
         &self,
         connection: Connection,
         outgoing: &Outgoing<'_>,
-        attempt: &Attempt,
+        intended: Moment,
         upstream: &Upstream<'_>,
     ) -> Result<domain::upstream::Reply, SendError> {
-        let now_ms = self.clock.now_ms();
-        if now_ms >= attempt.send_by_ms {
+        // A machine that was frozen after the intent may find that out by either clock.
+        let now_ms = self.clock.latest_ms(intended);
+        if now_ms >= intended.now_ms.saturating_add(SEND_BY_MS) {
             return Err(SendError::NotSent(
                 "the moment to send has passed".to_owned(),
             ));

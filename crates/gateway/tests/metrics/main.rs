@@ -147,6 +147,7 @@ fn assert_page(page: &str) {
             1.0,
         ),
         ("routerbase_tasks_ended_total{end=\"other\"}", 0.0),
+        ("routerbase_clock_lead_seconds{clock=\"database\"}", 0.0),
     ] {
         assert_eq!(value(page, series), count, "{series}\n{page}");
     }

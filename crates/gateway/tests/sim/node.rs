@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -15,6 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use gateway::worker::Worker;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Which node is moving just now, by its number. Clones share it.
@@ -32,6 +33,10 @@ pub(crate) struct Node {
     pub(crate) number: u64,
     stop: CancellationToken,
     ice: Arc<Ice>,
+    /// How far its clock is behind.
+    behind_ms: Arc<AtomicI64>,
+    /// Since when its machine is frozen.
+    frozen_at: Mutex<Option<Instant>>,
     life: AbortHandle,
 }
 
@@ -46,6 +51,7 @@ impl Node {
     pub(crate) fn start(
         number: u64,
         worker: Worker,
+        behind_ms: Arc<AtomicI64>,
         moving: Moving,
         nodes: &mut JoinSet<()>,
     ) -> Self {
@@ -64,6 +70,8 @@ impl Node {
             number,
             stop,
             ice,
+            behind_ms,
+            frozen_at: Mutex::default(),
             life,
         }
     }
@@ -82,11 +90,21 @@ impl Node {
         self.ice.state.lock().unwrap().0 = true;
     }
 
+    /// Freezes the whole machine: its clock will not know how long it was.
+    pub(crate) fn freeze_with_machine(&self) {
+        self.freeze();
+        *self.frozen_at.lock().unwrap() = Some(Instant::now());
+    }
+
     pub(crate) fn is_frozen(&self) -> bool {
         self.ice.state.lock().unwrap().0
     }
 
     pub(crate) fn thaw(&self) {
+        if let Some(at) = self.frozen_at.lock().unwrap().take() {
+            let frozen_ms = i64::try_from(at.elapsed().as_millis()).unwrap();
+            self.behind_ms.fetch_add(frozen_ms, Ordering::Relaxed);
+        }
         let waker = {
             let mut state = self.ice.state.lock().unwrap();
             state.0 = false;

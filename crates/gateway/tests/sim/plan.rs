@@ -81,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) strikes_between: u32,
     pub(crate) crashes: u32,
     pub(crate) freezes: u32,
+    /// How many in a hundred of them freeze the machine, its clock of passed time included.
+    pub(crate) whole_freezes: u32,
     pub(crate) stops: u32,
     pub(crate) store_outages: u32,
     pub(crate) media_outages: u32,
@@ -114,6 +116,7 @@ impl Plan {
             strikes_between: 25,
             crashes: some(10),
             freezes: some(10),
+            whole_freezes: dice.pick(&[0, 50]),
             stops: some(3),
             store_outages: some(3),
             media_outages: some(3),
@@ -142,6 +145,7 @@ impl Plan {
         (self.nodes, self.tasks, self.concurrency) = (3, 30, 64);
         (self.busy_ms, self.calm_ms, self.fault_pause_ms) = (90_000, 200_000, 3_000);
         (self.crashes, self.stops, self.freezes) = (0, 0, 20);
+        self.whole_freezes = 50;
         (self.store_outages, self.stalls) = (0, 0);
         (self.cancels, self.short_deadlines) = (0, 0);
         self.strikes_between = 90;

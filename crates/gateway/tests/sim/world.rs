@@ -90,7 +90,7 @@ impl World {
         let wire = Arc::new(upstream.clone());
         Self {
             entropy: Entropy::seeded(seed),
-            clock: Clock::following(START_MS),
+            clock: Clock::following(START_MS).0,
             catalogue: Arc::new(plan.catalogue()),
             objects: Objects::new(dice.clone(), plan.media_faults),
             net: Net::over(wire, NetSettings::default(), None).unwrap(),
@@ -144,6 +144,7 @@ impl World {
 
     fn node(&self, lives: &mut JoinSet<()>) -> Node {
         let skew_ms = i64::try_from(self.dice.between(0, self.plan.skew_ms)).unwrap();
+        let (clock, behind_ms) = Clock::following(self.clock.now_ms() + skew_ms);
         let worker = Worker::new(WorkerParts {
             store: self.store.clone(),
             catalogue: Arc::clone(&self.catalogue),
@@ -158,7 +159,7 @@ impl World {
                 },
                 SECRET,
             ),
-            clock: Clock::following(self.clock.now_ms() + skew_ms),
+            clock,
             entropy: self.entropy.clone(),
             secret: SECRET.to_owned(),
             settings: WorkerSettings {
@@ -168,7 +169,8 @@ impl World {
         });
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let worker = worker.speaking(crate::dialect::dialect);
-        Node::start(number, worker, self.upstream.moving.clone(), lives)
+        let moving = self.upstream.moving.clone();
+        Node::start(number, worker, behind_ms, moving, lives)
     }
 
     /// Faults of ours, one after the other, until all is to be calm.
@@ -245,7 +247,10 @@ impl World {
                 let end = soon(150_000);
                 let freeze_ms = (end - Instant::now()).as_millis();
                 self.fault(&format!("node {at} freezes for {freeze_ms} ms"), "freeze");
-                nodes[at].freeze();
+                match self.dice.chance(self.plan.whole_freezes) {
+                    true => nodes[at].freeze_with_machine(),
+                    false => nodes[at].freeze(),
+                }
                 over.freezes.push((end, at));
                 // Somebody takes its place.
                 let is_last = nodes.iter().all(Node::is_frozen);

@@ -1,6 +1,7 @@
 //! Reading tasks: only the account's own, newest first, page by page.
 
 use domain::task::Status;
+use gateway::clock::Clock;
 use gateway::store::tasks::{TaskFilter, TaskPage};
 
 use crate::fixture::{steps, success, tenant};
@@ -143,5 +144,16 @@ async fn lists_are_filtered_by_status_and_model() {
         for hostile in ["%", "'", "with a \u{0} in it"] {
             assert!(list(None, Some(hostile)).await.is_empty(), "{}", db.name);
         }
+    }
+}
+
+/// Only a database that several nodes share has a clock to compare theirs with.
+#[tokio::test]
+async fn the_shared_clock_is_the_databases() {
+    for db in stores().await {
+        let told_ms = db.store.any_clock_ms().await.unwrap();
+        assert_eq!(told_ms.is_some(), db.store.is_shared(), "{}", db.name);
+        let lead_ms = told_ms.map(|ms| ms - Clock::system().now_ms());
+        assert!(lead_ms.unwrap_or(0).abs() < 3_600_000, "{lead_ms:?}");
     }
 }

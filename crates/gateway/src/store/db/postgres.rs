@@ -33,6 +33,8 @@ const IDLE_MS: u64 = 10_000;
 const LOCK_ACCOUNTS: &str =
     "SELECT id FROM accounts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
+const CLOCK: &str = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+
 /// A PostgreSQL database with its connections.
 pub struct Postgres {
     url: String,
@@ -126,6 +128,16 @@ impl PostgresSession {
     #[must_use]
     pub fn transaction_lock(&self) -> String {
         format!("SELECT pg_advisory_xact_lock({})", self.lock)
+    }
+
+    /// What the server's clock says, Unix milliseconds.
+    pub async fn clock_ms(&self) -> Result<i64, DbError> {
+        let rows = self.rows(CLOCK, &[]).await?;
+        let row = rows.first();
+        row.map_or_else(
+            || Err(DbError::Broken("no row".to_owned())),
+            |row| row.int(0),
+        )
     }
 
     pub(super) async fn begin(&self) -> Result<(), DbError> {
