@@ -24,6 +24,10 @@ const RETRY_AFTER_S: u32 = 1;
 /// How long a client should stay away during maintenance, in seconds.
 const MAINTENANCE_S: u32 = 60;
 
+/// What to do when it is not known whether something was recorded.
+const UNCLEAR: &str = "The store was lost while this was being recorded: it may be recorded or not. \
+    Look before you ask again; a submit with an Idempotency-Key is safe to repeat as it is.";
+
 /// The kinds of refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -236,6 +240,15 @@ impl ApiError {
         }
     }
 
+    /// It is not known whether it was recorded; the detail goes to the log.
+    #[must_use]
+    pub fn unclear(detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::new(Kind::Internal, UNCLEAR)
+        }
+    }
+
     /// Too much is waiting; nothing was recorded.
     #[must_use]
     pub fn overloaded() -> Self {
@@ -318,6 +331,7 @@ impl From<StoreError> for ApiError {
                 detail: Some(error.to_string()),
                 ..Self::overloaded()
             },
+            StoreError::Unclear(_) => Self::unclear(error.to_string()),
             StoreError::Duplicate(_) | StoreError::Broken(_) => Self::internal(error.to_string()),
         }
     }
@@ -331,5 +345,24 @@ impl IntoResponse for ApiError {
         *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only where nothing was recorded may a client be told so.
+    #[test]
+    fn a_lost_commit_is_not_said_to_be_nothing() {
+        let why = || "lost".to_owned();
+        let unclear = ApiError::from(StoreError::Unclear(why()));
+        assert_eq!(unclear.kind, Kind::Internal);
+        assert_eq!(unclear.message, UNCLEAR);
+        for error in [StoreError::Overloaded, StoreError::Unavailable(why())] {
+            let refused = ApiError::from(error);
+            assert_eq!(refused.kind, Kind::Overloaded);
+            assert!(refused.message.contains("Nothing was recorded"));
+        }
     }
 }

@@ -55,7 +55,10 @@ refusals! {
         "This key may make 20 requests in a minute; try again in 12 s.";
     Maintenance: Maintenance, "The operator switched submits off; reads still work.",
         "Submits are switched off for maintenance; reads still work.";
-    Internal: Internal, "Our fault; the operator finds the cause by the request id.",
+    Internal: Internal,
+        "Our fault; the operator finds the cause by the request id. Where the message says that it is \
+         not known whether something was recorded, look before asking again; a submit with an \
+         Idempotency-Key is safe to repeat.",
         "Something went wrong here. Please quote the request id.";
     Unavailable: Overloaded,
         "Too much is waiting, or the store cannot be reached. Nothing was recorded; see Retry-After.",

@@ -219,7 +219,9 @@ impl Callbacks {
                 .any_record_delivery(notice, delivery.clone(), verdict.clone())
                 .await;
             match recorded {
-                Err(StoreError::Unavailable(_) | StoreError::Overloaded) if tries < RECORDS_MAX => {
+                Err(
+                    StoreError::Unavailable(_) | StoreError::Unclear(_) | StoreError::Overloaded,
+                ) if tries < RECORDS_MAX => {
                     tries += 1;
                     sleep(Duration::from_secs(1)).await;
                 }

@@ -41,6 +41,10 @@ pub enum StoreError {
     /// The database cannot be reached; nothing was recorded.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The database was lost in COMMIT, and what became of it could not be read back: it is recorded
+    /// or it is not.
+    #[error("it is not known whether it was recorded: {0}")]
+    Unclear(String),
     /// A unique index or a check refused it.
     #[error("a constraint refused it: {0}")]
     Duplicate(String),

@@ -209,9 +209,10 @@ impl Worker {
                 .commit(claim, change.clone(), lease, now_ms)
                 .await;
             match result {
-                Err(StoreError::Unavailable(_) | StoreError::Overloaded)
-                    if now_ms < self.leased_until_ms() =>
-                {
+                // One that was recorded all the same is refused the second time, and found later.
+                Err(
+                    StoreError::Unavailable(_) | StoreError::Unclear(_) | StoreError::Overloaded,
+                ) if now_ms < self.leased_until_ms() => {
                     tokio::time::sleep(AGAIN).await;
                 }
                 result => return result,

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use domain::credits::Credits;
 use futures_util::future::join_all;
+use gateway::store::accounts::{Grant, Granted};
 use gateway::store::submit::Admission;
-use gateway::store::{Access, Store};
+use gateway::store::{Access, Store, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::fixture::{by_hand, steps, success, tenant};
-use crate::support::TestStore;
+use crate::support::{NOW_MS, TestStore};
 
 const KILL_ALL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -101,6 +102,30 @@ async fn a_lost_commit_is_read_back() {
         assert_eq!((balance.posted.0, balance.held.0), (990, 50));
         let check = db.store.any_ledger_check().await.unwrap();
         assert_eq!(check.problems, [""; 0]);
+    }
+}
+
+/// An operation whose rows do not tell whose they are: neither yes nor no would be true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_commit_that_cannot_be_read_back_is_unclear() {
+    for (cut, after) in [
+        (Cut::BeforeCommit, Granted::Yes),
+        (Cut::AfterCommit, Granted::Before),
+    ] {
+        let db = TestStore::postgres().await;
+        let proxy = Proxy::start(&db, cut).await;
+        let store = Store::connect(&proxy.url, Access::Server).await.unwrap();
+        let tenant = tenant(&store, 1).await;
+        let grant = || store.grant(&tenant.account, Grant::TopUp, Credits(5), "once", NOW_MS);
+        proxy.arm();
+        let unclear = grant().await;
+        assert!(
+            matches!(unclear, Err(StoreError::Unclear(_))),
+            "{unclear:?}"
+        );
+        assert_eq!(grant().await, Ok(after));
+        let balance = store.balance(&tenant.account).await.unwrap();
+        assert_eq!(balance.posted, Credits(6));
     }
 }
 

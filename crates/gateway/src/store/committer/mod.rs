@@ -74,8 +74,10 @@ pub(super) enum Failed {
     Database(DbError),
     /// An operation failed; nothing is recorded.
     Operation(DbError),
-    /// On PostgreSQL it is not known whether it was committed; on SQLite it was not.
+    /// COMMIT failed: on SQLite nothing is recorded, on PostgreSQL it is not known.
     InCommit(DbError),
+    /// It could not be found out whether it was committed.
+    Unclear(DbError),
 }
 
 impl From<Failed> for StoreError {
@@ -84,6 +86,7 @@ impl From<Failed> for StoreError {
             Failed::Database(error) | Failed::Operation(error) | Failed::InCommit(error) => {
                 Self::from(error)
             }
+            Failed::Unclear(error) => Self::Unclear(error.to_string()),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Writer {
                     match self.recall(&session.transaction_lock(), batch).await {
                         Some(true) => return Ok(()),
                         Some(false) => error,
-                        None => return Err(Failed::InCommit(error)),
+                        None => return Err(Failed::Unclear(error)),
                     }
                 }
                 done => {
