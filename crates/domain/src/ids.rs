@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -49,6 +50,14 @@ id!(
     /// A callback notice; the `webhook-id` of its deliveries.
     NoticeId
 );
+id!(
+    /// A line of an account's history.
+    TransactionId
+);
+id!(
+    /// A wish to be told of a low balance.
+    AlertId
+);
 
 impl TaskId {
     /// A UUIDv7 of an instant (Unix milliseconds) and ten random bytes (RFC 9562, section 5.7).
@@ -92,6 +101,23 @@ impl NoticeId {
     }
 }
 
+impl TransactionId {
+    /// `txn_` and 32 hex digits, made from the id of the ledger's entry that begins the line.
+    #[must_use]
+    pub fn of_entry(id: &str) -> Self {
+        let hash = hex::encode(Sha256::digest(id));
+        Self(format!("txn_{}", hash.get(..32).unwrap_or(&hash)))
+    }
+}
+
+impl AlertId {
+    /// `alert_` and 20 hex digits.
+    #[must_use]
+    pub fn mint(random: &[u8; 10]) -> Self {
+        Self(format!("alert_{}", hex::encode(random)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +128,13 @@ mod tests {
         let late = TaskId::mint(1_700_000_000_001, &[0; 10]);
         assert!(early < late);
         assert_eq!(TaskId::parse(early.as_str()), Some(early));
+    }
+
+    #[test]
+    fn a_line_has_the_same_id_at_every_reading() {
+        let id = TransactionId::of_entry("hold:f47ac10b-58cc-4372-a567-0e02b2c3d479");
+        assert_eq!(id.as_str(), "txn_dce2ff35b6438fa0ed7ad260ea2c110d");
+        assert_ne!(id, TransactionId::of_entry("top_up:invoice-1"));
     }
 
     #[test]

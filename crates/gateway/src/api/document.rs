@@ -14,7 +14,7 @@ use utoipa::{IntoResponses, Modify, OpenApi as _};
 use super::tag::{KnownTags, tagged};
 use super::{
     ApiError, ErrorBody, billing, callbacks, keys, list, models, probe, refusals, shape, stream,
-    submit, task,
+    submit, task, transactions,
 };
 
 /// The page. It brings its own script and style, and asks only for `/openapi.json`.
@@ -36,7 +36,7 @@ const PAGE: &str = include_str!("docs.html");
         callbacks::list, callbacks::read, callbacks::replay, callbacks::secret, callbacks::rotate,
         callbacks::test,
         keys::list, keys::create, keys::delete,
-        billing::balance,
+        billing::balance, transactions::list,
         probe::alive, probe::ready, probe::figures,
     ),
     components(schemas(ErrorBody, shape::SubmitBody)),

@@ -27,6 +27,7 @@ mod stream;
 mod submit;
 mod tag;
 mod task;
+mod transactions;
 mod wait;
 
 use std::sync::Arc;
@@ -121,7 +122,7 @@ pub fn router(api: Arc<Api>, results: Router) -> Router {
         router: Router::new(),
         front: front.clone(),
     };
-    operating(account(catalogue(tasks(routes))))
+    operating(money(account(catalogue(tasks(routes)))))
         .router
         .with_state(api)
         .merge(results.route_layer(front.at(Endpoint::Results)))
@@ -188,10 +189,16 @@ fn account(routes: Routes) -> Routes {
             Endpoint::Keys,
             delete(keys::delete),
         )
+}
+
+fn money(routes: Routes) -> Routes {
+    let below = |name: &str| format!("/api/v1/billing/{name}");
+    routes
+        .at(&below("balance"), Endpoint::Billing, get(billing::balance))
         .at(
-            "/api/v1/billing/balance",
+            &below("transactions"),
             Endpoint::Billing,
-            get(billing::balance),
+            get(transactions::list),
         )
 }
 

@@ -16,7 +16,7 @@ pub struct Migration {
 }
 
 /// Every step, in order.
-pub const MIGRATIONS: [Migration; 2] = [
+pub const MIGRATIONS: [Migration; 3] = [
     Migration {
         version: 1,
         name: "tasks",
@@ -26,6 +26,11 @@ pub const MIGRATIONS: [Migration; 2] = [
         version: 2,
         name: "limits",
         sql: include_str!("migrations/0002_limits.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "billing",
+        sql: include_str!("migrations/0003_billing.sql"),
     },
 ];
 

@@ -19,6 +19,7 @@ mod parked;
 mod put_back;
 pub mod submit;
 pub mod tasks;
+pub mod transactions;
 pub mod work;
 
 use std::sync::Arc;

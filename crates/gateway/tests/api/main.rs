@@ -17,5 +17,6 @@ mod models;
 mod stream;
 mod submit;
 mod tasks;
+mod transactions;
 mod waiting;
 mod world;

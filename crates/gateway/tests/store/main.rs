@@ -25,3 +25,4 @@ mod oracle;
 mod reads;
 mod statements;
 mod submit;
+mod transactions;

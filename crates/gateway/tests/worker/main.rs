@@ -222,6 +222,7 @@ async fn every_modality_ends_with_its_files() {
         files,
         answer,
         charge,
+        absorbed: Credits::ZERO,
     } = &chat.phase
     else {
         panic!("{:?}", chat.phase);
