@@ -21,7 +21,7 @@ bench: tools
 
 # Installs what is missing where that is possible without a question (root, or sudo without a
 # password, and apt-get), else says what to install. A running PostgreSQL is not needed: the tests
-# start one of their own, or use TEST_DATABASE_URL.
+# start their own.
 tools:
 	@set -eu; \
 	missing=''; \
@@ -30,10 +30,8 @@ tools:
 	have ffmpeg || missing="$$missing ffmpeg"; \
 	have curl || missing="$$missing curl ca-certificates"; \
 	have git || missing="$$missing git"; \
-	if [ -z "$${TEST_DATABASE_URL:-}" ] && ! have initdb \
-	    && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
-	    missing="$$missing postgresql"; \
-	fi; \
+	have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
+	    || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then \
 	    as_root=''; \
 	    if [ "$$(id -u)" != 0 ]; then as_root='sudo -n'; fi; \

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub use committer::Gate;
 use committer::{Committer, Operation};
-use db::{DbError, Location, Postgres, Session, Sqlite};
+use db::{DbError, Location, Patience, Postgres, Session, Sqlite};
 use domain::ids::TaskId;
 use hints::Hints;
 pub use hints::Watch;
@@ -57,7 +57,9 @@ pub enum StoreError {
 impl From<&DbError> for StoreError {
     fn from(error: &DbError) -> Self {
         match error {
-            DbError::Unavailable(text) | DbError::Conflict(text) => Self::Unavailable(text.clone()),
+            DbError::Unavailable(text) | DbError::Slow(text) | DbError::Conflict(text) => {
+                Self::Unavailable(text.clone())
+            }
             DbError::Constraint(text) => Self::Duplicate(text.clone()),
             DbError::Broken(text) => Self::Broken(text.clone()),
         }
@@ -124,6 +126,18 @@ impl Store {
     /// # Errors
     /// The database cannot be reached or is used by another server.
     pub async fn connect(url: &str, access: Access) -> Result<Self, StoreError> {
+        Self::connect_patiently(url, access, Patience::default()).await
+    }
+
+    /// The same with other limits on what PostgreSQL may take.
+    ///
+    /// # Errors
+    /// The database cannot be reached or is used by another server.
+    pub async fn connect_patiently(
+        url: &str,
+        access: Access,
+        patience: Patience,
+    ) -> Result<Self, StoreError> {
         let location = Location::parse(url).ok_or_else(|| {
             StoreError::Unavailable(
                 "database.url must start with sqlite:// or postgres://".to_owned(),
@@ -141,7 +155,7 @@ impl Store {
                 })
             }
             Location::Postgres(url) => {
-                let database = Arc::new(Postgres::open(&url).await?);
+                let database = Postgres::open(&url, patience).await?;
                 Ok(Self {
                     database: Database::Postgres(Arc::clone(&database)),
                     committer: Committer::postgres(database),

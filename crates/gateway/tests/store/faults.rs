@@ -1,6 +1,5 @@
 //! PostgreSQL connections that are lost: every answer stays true, and the store goes on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -9,10 +8,9 @@ use futures_util::future::join_all;
 use gateway::store::accounts::{Grant, Granted};
 use gateway::store::submit::Admission;
 use gateway::store::{Access, Store, StoreError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::fixture::{by_hand, steps, success, tenant};
+use crate::proxy::{Cut, Proxy};
 use crate::support::{NOW_MS, TestStore};
 
 const KILL_ALL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -81,7 +79,7 @@ async fn eventually(store: &Store, task: &domain::task::Task) -> bool {
 /// The reply to COMMIT never arrives; whether the COMMIT did is found out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_commit_is_read_back() {
-    for cut in [Cut::BeforeCommit, Cut::AfterCommit] {
+    for cut in [Cut::Before, Cut::After] {
         let db = TestStore::postgres().await;
         let proxy = Proxy::start(&db, cut).await;
         let store = Store::connect(&proxy.url, Access::Server).await.unwrap();
@@ -108,10 +106,7 @@ async fn a_lost_commit_is_read_back() {
 /// An operation whose rows do not tell whose they are: neither yes nor no would be true.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_commit_that_cannot_be_read_back_is_unclear() {
-    for (cut, after) in [
-        (Cut::BeforeCommit, Granted::Yes),
-        (Cut::AfterCommit, Granted::Before),
-    ] {
+    for (cut, after) in [(Cut::Before, Granted::Yes), (Cut::After, Granted::Before)] {
         let db = TestStore::postgres().await;
         let proxy = Proxy::start(&db, cut).await;
         let store = Store::connect(&proxy.url, Access::Server).await.unwrap();
@@ -126,105 +121,5 @@ async fn a_lost_commit_that_cannot_be_read_back_is_unclear() {
         assert_eq!(grant().await, Ok(after));
         let balance = store.balance(&tenant.account).await.unwrap();
         assert_eq!(balance.posted, Credits(6));
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cut {
-    /// The COMMIT is swallowed.
-    BeforeCommit,
-    /// The COMMIT goes through, its reply does not.
-    AfterCommit,
-}
-
-/// Stands between the store and the server; when armed, cuts the connection of the next COMMIT.
-struct Proxy {
-    url: String,
-    armed: Arc<AtomicI64>,
-    cuts: Arc<AtomicI64>,
-}
-
-impl Proxy {
-    async fn start(db: &TestStore, cut: Cut) -> Self {
-        let config: tokio_postgres::Config = db.url.parse().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let user = config.get_user().unwrap();
-        let name = config.get_dbname().unwrap();
-        let password = config
-            .get_password()
-            .map(|word| String::from_utf8_lossy(word));
-        let password = password.map_or(String::new(), |word| format!(":{word}"));
-        let proxy = Self {
-            url: format!("postgres://{user}{password}@127.0.0.1:{port}/{name}?sslmode=disable"),
-            armed: Arc::default(),
-            cuts: Arc::default(),
-        };
-        let (armed, cuts) = (Arc::clone(&proxy.armed), Arc::clone(&proxy.cuts));
-        gateway::spawn::detached("proxy", async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let config = config.clone();
-                let (armed, cuts) = (Arc::clone(&armed), Arc::clone(&cuts));
-                gateway::spawn::detached("proxied", async move {
-                    match &config.get_hosts()[0] {
-                        tokio_postgres::config::Host::Unix(folder) => {
-                            let socket = folder.join(".s.PGSQL.5432");
-                            let server = UnixStream::connect(socket).await.unwrap();
-                            relay(client, server, cut, &armed, &cuts).await;
-                        }
-                        tokio_postgres::config::Host::Tcp(host) => {
-                            let port = config.get_ports().first().copied().unwrap_or(5432);
-                            let server = TcpStream::connect((host.as_str(), port)).await.unwrap();
-                            relay(client, server, cut, &armed, &cuts).await;
-                        }
-                    }
-                });
-            }
-        });
-        proxy
-    }
-
-    fn arm(&self) {
-        self.armed.store(1, Ordering::Relaxed);
-    }
-}
-
-async fn relay<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(
-    client: TcpStream,
-    server: S,
-    cut: Cut,
-    armed: &AtomicI64,
-    cuts: &AtomicI64,
-) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = tokio::io::split(server);
-    let up = async {
-        let mut buffer = vec![0; 65_536];
-        loop {
-            let count = from_client.read(&mut buffer).await.unwrap_or(0);
-            let part = &buffer[..count];
-            let is_commit = part.windows(7).any(|bytes| bytes == b"COMMIT\0");
-            if count == 0 {
-                return false;
-            }
-            if is_commit && armed.swap(0, Ordering::Relaxed) == 1 {
-                cuts.fetch_add(1, Ordering::Relaxed);
-                if cut == Cut::AfterCommit {
-                    to_server.write_all(part).await.unwrap();
-                }
-                return true;
-            }
-            if to_server.write_all(part).await.is_err() {
-                return false;
-            }
-        }
-    };
-    let down = async {
-        drop(tokio::io::copy(&mut from_server, &mut to_client).await);
-    };
-    // Whoever ends first ends both; what is in flight is lost, as on a network.
-    tokio::select! {
-        _ = up => {}
-        () = down => {}
     }
 }

@@ -260,3 +260,14 @@ pub async fn try_by_hand(db: &TestStore, sql: &str) -> Result<(), Box<dyn std::e
     let (done, _) = tokio::join!(run, connection);
     Ok(done?)
 }
+
+/// The number that a statement answers on PostgreSQL, asked beside the store.
+pub async fn asked(db: &TestStore, sql: &str) -> i64 {
+    let (client, connection) = tokio_postgres::connect(&db.url, NoTls).await.unwrap();
+    let answer = async {
+        let row = client.query_one(sql, &[]).await.unwrap();
+        drop(client);
+        row.get(0)
+    };
+    tokio::join!(answer, connection).0
+}

@@ -140,13 +140,13 @@ async fn a_full_queue_refuses_and_records_nothing() {
 }
 
 /// A foreign transaction that keeps everybody from writing.
-enum Blocker {
+pub enum Blocker {
     Sqlite(rusqlite::Connection),
     Postgres(tokio_postgres::Client),
 }
 
 impl Blocker {
-    async fn start(db: &TestStore) -> Self {
+    pub async fn start(db: &TestStore) -> Self {
         if let Some(path) = db.url.strip_prefix("sqlite://") {
             let file = rusqlite::Connection::open(path).unwrap();
             file.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -161,7 +161,7 @@ impl Blocker {
         Self::Postgres(client)
     }
 
-    async fn end(self) {
+    pub async fn end(self) {
         match self {
             Self::Sqlite(file) => file.execute_batch("ROLLBACK").unwrap(),
             Self::Postgres(client) => client.batch_execute("ROLLBACK").await.unwrap(),

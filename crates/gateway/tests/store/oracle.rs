@@ -16,8 +16,8 @@ use gateway::store::accounts::{Grant, Granted};
 use gateway::store::submit::Admission;
 use gateway::store::work::{Claim, Committed, Lease};
 
-use crate::fixture::{Tenant, failed, step, success, tenant};
-use crate::support::{NOW_MS, TestStore, stores};
+use crate::fixture::{Tenant, asked, failed, step, success, tenant};
+use crate::support::{NOW_MS, stores};
 
 /// Histories run on each database, one account each.
 const HISTORIES: usize = 240;
@@ -220,6 +220,9 @@ impl Caller {
     }
 }
 
+/// How often PostgreSQL had to break a deadlock.
+const DEADLOCKS: &str = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+
 /// Nodes that hold, close and correct for the same two accounts, in opposite orders.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_share_accounts_do_not_get_in_each_others_way() {
@@ -242,23 +245,8 @@ async fn nodes_that_share_accounts_do_not_get_in_each_others_way() {
             let balance = db.store.balance(&account.account).await.unwrap();
             assert_eq!(balance.held, Credits(600), "{}", db.name);
         }
-        assert_eq!(deadlocks(&db).await, 0, "{}", db.name);
+        if db.store.is_shared() {
+            assert_eq!(asked(&db, DEADLOCKS).await, 0);
+        }
     }
-}
-
-/// How often PostgreSQL had to break a deadlock.
-async fn deadlocks(db: &TestStore) -> i64 {
-    if !db.store.is_shared() {
-        return 0;
-    }
-    let (client, connection) = tokio_postgres::connect(&db.url, tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    let count = async {
-        let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-        let row = client.query_one(sql, &[]).await.unwrap();
-        drop(client);
-        row.get(0)
-    };
-    tokio::join!(count, connection).0
 }

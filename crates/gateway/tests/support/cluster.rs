@@ -85,21 +85,43 @@ fn given() -> Option<Cluster> {
 }
 
 fn start() -> Cluster {
+    let launched = launch(&["listen_addresses="], |_| {});
+    let host = launched.home.display().to_string().replace('/', "%2F");
+    Cluster {
+        url: format!("postgres://tests@{host}/{{}}"),
+        _keeper: Some(launched.keeper),
+    }
+}
+
+/// A server of our own; it ends when the keeper's pipe is closed.
+pub(crate) struct Launched {
+    pub(crate) home: PathBuf,
+    pub(crate) keeper: Child,
+}
+
+/// Starts a server with these settings, once `prepare` has put into the folder of its files what it
+/// wants there.
+pub(crate) fn launch(settings: &[&str], prepare: impl FnOnce(&Path)) -> Launched {
     let programs = programs();
     let random = hex::encode(Entropy::system().bytes::<6>());
     // Short, as the path of a socket has at most 107 bytes, and where another user can reach it.
     let home = std::env::temp_dir().join(format!("rb-pg-{random}"));
     std::fs::create_dir_all(&home).expect("a folder for the cluster");
     let user = unprivileged_user();
-    if let Some(user) = &user {
-        run(Command::new("chown").arg(user).arg(&home));
-    }
+    let own = |path: &Path| {
+        if let Some(user) = &user {
+            run(Command::new("chown").arg("-R").arg(user).arg(path));
+        }
+    };
+    own(&home);
     std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).expect("a mode");
     let files = home.join("files");
     let mut initdb = as_user(user.as_deref(), &programs.join("initdb"));
     initdb.args(["--username=tests", "--auth=trust", "--encoding=UTF8"]);
     initdb.args(["--locale=C", "--no-sync", "-D"]).arg(&files);
     run(initdb.current_dir(&home));
+    prepare(&files);
+    own(&files);
 
     let server = as_user(user.as_deref(), &programs.join("postgres"));
     let mut keeper = Command::new("sh");
@@ -107,13 +129,13 @@ fn start() -> Cluster {
     keeper.arg(server.get_program()).args(server.get_args());
     keeper.arg("-D").arg(&files).arg("-k").arg(&home);
     // Nothing here outlives a power cut, so nothing needs to be synced.
-    for setting in [
-        "listen_addresses=",
+    let always = [
         "fsync=off",
         "max_connections=400",
         "deadlock_timeout=100ms",
         "max_wal_size=4GB",
-    ] {
+    ];
+    for setting in always.iter().chain(settings) {
         keeper.args(["-c", setting]);
     }
     let keeper = keeper
@@ -124,13 +146,8 @@ fn start() -> Cluster {
         .stderr(Stdio::null())
         .spawn()
         .expect("a shell");
-    let socket = home.join(".s.PGSQL.5432");
-    wait_for(&socket, &home);
-    let host = home.display().to_string().replace('/', "%2F");
-    Cluster {
-        url: format!("postgres://tests@{host}/{{}}"),
-        _keeper: Some(keeper),
-    }
+    wait_until_ready(&home);
+    Launched { home, keeper }
 }
 
 /// Where `postgres` and `initdb` are.
@@ -197,9 +214,9 @@ fn run(command: &mut Command) {
     assert!(done.status.success(), "{command:?}: {said}");
 }
 
-fn wait_for(socket: &Path, home: &Path) {
+fn wait_until_ready(home: &Path) {
     for _ in 0..TRIES {
-        if std::os::unix::net::UnixStream::connect(socket).is_ok() && is_ready(home) {
+        if is_ready(home) {
             return;
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is skipped. Without PostgreSQL the test fails and says how to get it.
 
-mod cluster;
+pub(crate) mod cluster;
 
 use std::path::PathBuf;
 

@@ -369,7 +369,7 @@ pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> R
     if let Some(error) = errors.into_iter().min_by_key(rank) {
         db.rollback().await;
         return Err(match error {
-            DbError::Unavailable(_) => Failed::Database(error),
+            DbError::Unavailable(_) | DbError::Slow(_) => Failed::Database(error),
             _ => Failed::Operation(error),
         });
     }
@@ -390,8 +390,9 @@ async fn first_error(tx: Tx<'_>, batch: &mut [Box<dyn Queued>]) -> Vec<DbError> 
 fn rank(error: &DbError) -> u8 {
     match error {
         DbError::Unavailable(_) => 0,
-        DbError::Conflict(_) => 1,
-        DbError::Constraint(_) => 2,
-        DbError::Broken(_) => 3,
+        DbError::Slow(_) => 1,
+        DbError::Conflict(_) => 2,
+        DbError::Constraint(_) => 3,
+        DbError::Broken(_) => 4,
     }
 }

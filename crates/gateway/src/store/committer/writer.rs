@@ -36,6 +36,11 @@ impl Writer {
                 None => self.connect().await.map_err(Failed::Database)?,
             };
             let error = match attempt(Session::Postgres(&session), batch).await {
+                // Over another connection it would take as long.
+                done @ Err(Failed::Database(DbError::Slow(_))) => {
+                    self.session = Some(session);
+                    return done;
+                }
                 Err(Failed::Database(error)) => error,
                 Err(Failed::InCommit(error)) => {
                     tracing::warn!(%error, "the database was lost while committing; reading back");
@@ -68,8 +73,8 @@ impl Writer {
     async fn recall(&self, lock: &str, batch: &mut [Box<dyn Queued>]) -> Option<bool> {
         let session = self.reconnect().await.ok()?;
         // The server may still be at it: the lock is free once the lost transaction has ended.
+        session.command(lock).await.ok()?;
         let db = Session::Postgres(&session);
-        db.script(lock).await.ok()?;
         for operation in batch {
             let recorded = operation.is_recorded(db).await;
             if let Some(is_recorded) = recorded.ok()? {

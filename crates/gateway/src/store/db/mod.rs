@@ -8,7 +8,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
-pub use postgres::{Postgres, PostgresSession};
+pub use postgres::{Patience, Postgres, PostgresSession};
 pub use sqlite::{Sqlite, SqliteSession};
 
 /// Marks, in a statement that claims rows, where PostgreSQL is told to pass over rows that another
@@ -27,6 +27,9 @@ pub enum DbError {
     /// Another transaction was in the way; the same again may work.
     #[error("another transaction was in the way: {0}")]
     Conflict(String),
+    /// The statement took longer than it may; the transaction is void, the connection is not.
+    #[error("a statement took too long: {0}")]
+    Slow(String),
     /// The statement, or what it returned, is not what the code expects.
     #[error("the statement failed: {0}")]
     Broken(String),

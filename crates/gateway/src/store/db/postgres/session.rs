@@ -1,127 +1,93 @@
-//! PostgreSQL: a few pipelined connections to read with, one to write with; lost ones are replaced.
+//! One connection to PostgreSQL, with the statements prepared on it.
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_util::sync::CancellationToken;
 
-use super::{Cells, DbError, Row, SKIP_LOCKED, Value};
+use super::super::{Cells, DbError, Row, SKIP_LOCKED, Value};
+use super::{IDLE_MS, Patience};
 use crate::entropy::Entropy;
-
-/// Reading connections. Reads are pipelined, so a few serve many.
-const READERS: usize = 4;
-
-/// How long a connection may take, in milliseconds.
-const CONNECT_MS: u64 = 5_000;
-
-/// How long the server may leave what it was sent unconfirmed.
-const SILENCE_MS: u64 = 10_000;
-
-/// How long a statement may take.
-const STATEMENT_MS: u64 = 15_000;
-
-/// How long a transaction may wait for us; below [`STATEMENT_MS`], so that whoever waits for the end
-/// of a transaction whose connection is lost sees it.
-const IDLE_MS: u64 = 10_000;
 
 const LOCK_ACCOUNTS: &str =
     "SELECT id FROM accounts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
 const CLOCK: &str = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
 
-/// A PostgreSQL database with its connections.
-pub struct Postgres {
-    url: String,
-    readers: Vec<tokio::sync::Mutex<Option<Arc<PostgresSession>>>>,
-    turn: AtomicUsize,
-}
-
-/// One connection with the statements prepared on it.
+/// A connection. What is asked over it is answered in turn.
 pub struct PostgresSession {
     client: Client,
     /// Locked by every transaction of this connection: it is free once none is open.
     lock: i64,
+    patience: Patience,
     statements: Mutex<HashMap<&'static str, Statement>>,
-}
-
-impl Postgres {
-    /// Checks that the database answers.
-    pub async fn open(url: &str) -> Result<Self, DbError> {
-        let database = Self {
-            url: url.to_owned(),
-            readers: (0..READERS)
-                .map(|_| tokio::sync::Mutex::new(None))
-                .collect(),
-            turn: AtomicUsize::new(0),
-        };
-        database.reader().await?;
-        Ok(database)
-    }
-
-    /// A new connection, for the caller alone.
-    pub async fn connect(&self) -> Result<PostgresSession, DbError> {
-        let mut config: tokio_postgres::Config = self
-            .url
-            .parse()
-            .map_err(|error| DbError::Unavailable(format!("not a PostgreSQL URL: {error}")))?;
-        config.connect_timeout(Duration::from_millis(CONNECT_MS));
-        // A server that went silent is given up in seconds, not when the kernel does.
-        config.tcp_user_timeout(Duration::from_millis(SILENCE_MS));
-        config.keepalives_idle(Duration::from_millis(SILENCE_MS));
-        config.keepalives_interval(Duration::from_millis(SILENCE_MS / 2));
-        config.keepalives_retries(2);
-        if config.get_application_name().is_none() {
-            config.application_name("routerbase");
-        }
-        let attempt = config.connect(NoTls);
-        let (client, connection) = tokio::time::timeout(Duration::from_millis(CONNECT_MS), attempt)
-            .await
-            .map_err(|_| DbError::Unavailable("connecting took too long".to_owned()))?
-            .map_err(convert)?;
-        crate::spawn::detached("postgres connection", async move {
-            if let Err(error) = connection.await {
-                tracing::warn!(%error, "a database connection ended");
-            }
-        });
-        let random = Entropy::system().bytes();
-        let session = PostgresSession {
-            client,
-            lock: i64::from_le_bytes(random),
-            statements: Mutex::default(),
-        };
-        let settings = format!(
-            "SET synchronous_commit = on; SET statement_timeout = {STATEMENT_MS}; \
-             SET idle_in_transaction_session_timeout = {IDLE_MS}; \
-             SET client_min_messages = warning"
-        );
-        session.script(&settings).await?;
-        Ok(session)
-    }
-
-    /// A connection to read with, connected anew if it was lost.
-    pub async fn reader(&self) -> Result<Arc<PostgresSession>, DbError> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % READERS;
-        let mut slot = self.readers[turn].lock().await;
-        if let Some(session) = slot.as_ref().filter(|session| !session.is_closed()) {
-            return Ok(Arc::clone(session));
-        }
-        let session = Arc::new(self.connect().await?);
-        *slot = Some(Arc::clone(&session));
-        Ok(session)
-    }
+    /// Closes the connection, whatever it waits for.
+    cut: CancellationToken,
 }
 
 impl PostgresSession {
+    pub(super) async fn connect(config: &Config, patience: Patience) -> Result<Self, DbError> {
+        let (client, connection) = config.connect(NoTls).await.map_err(convert)?;
+        let cut = CancellationToken::new();
+        let cut_off = cut.clone();
+        crate::spawn::detached("postgres connection", async move {
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::warn!(%error, "a database connection ended");
+                    }
+                }
+                () = cut_off.cancelled() => {
+                    tracing::warn!("a database connection was given up: no answer came");
+                }
+            }
+        });
+        let random = Entropy::system().bytes();
+        let session = Self {
+            client,
+            lock: i64::from_le_bytes(random),
+            patience,
+            statements: Mutex::default(),
+            cut,
+        };
+        let statement_ms = patience.statement_ms;
+        let settings = format!(
+            "SET synchronous_commit = on; SET statement_timeout = {statement_ms}; \
+             SET idle_in_transaction_session_timeout = {IDLE_MS}; \
+             SET client_min_messages = warning"
+        );
+        session.command(&settings).await?;
+        Ok(session)
+    }
+
     /// Whether the connection is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.cut.is_cancelled()
+    }
+
+    /// An answer, or the end of the connection when it does not come: the server may hang where none
+    /// of its own limits holds.
+    async fn answered<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, DbError> {
+        let limit = Duration::from_millis(self.patience.answer_ms);
+        match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer.map_err(convert),
+            Err(_) => {
+                self.cut.cancel();
+                let text = "the database did not answer in time";
+                Err(DbError::Unavailable(text.to_owned()))
+            }
+        }
     }
 
     /// The statement that waits until no transaction of this connection is open.
@@ -140,10 +106,10 @@ impl PostgresSession {
         )
     }
 
-    pub(super) async fn begin(&self) -> Result<(), DbError> {
+    pub(in super::super) async fn begin(&self) -> Result<(), DbError> {
         // The isolation is named because the database may have another default.
         let lock = self.transaction_lock();
-        self.script(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {lock}"))
+        self.command(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {lock}"))
             .await
     }
 
@@ -152,22 +118,25 @@ impl PostgresSession {
         self.statement(LOCK_ACCOUNTS).await.map(drop)
     }
 
-    pub(super) async fn lock_accounts(&self, ids: &[String]) -> Result<(), DbError> {
+    pub(in super::super) async fn lock_accounts(&self, ids: &[String]) -> Result<(), DbError> {
         if ids.is_empty() {
             return Ok(());
         }
         let statement = self.statement(LOCK_ACCOUNTS).await?;
-        let done = self.client.query(&statement, &[&ids]).await;
-        done.map(drop).map_err(convert)
+        let done = self.answered(self.client.query(&statement, &[&ids])).await;
+        done.map(drop)
     }
 
-    pub(super) async fn statement(&self, sql: &'static str) -> Result<Statement, DbError> {
+    pub(in super::super) async fn statement(
+        &self,
+        sql: &'static str,
+    ) -> Result<Statement, DbError> {
         let known = self.lock().get(sql).cloned();
         if let Some(statement) = known {
             return Ok(statement);
         }
         let text = sql.replace(SKIP_LOCKED, "FOR UPDATE SKIP LOCKED");
-        let statement = self.client.prepare(&text).await.map_err(convert)?;
+        let statement = self.answered(self.client.prepare(&text)).await?;
         self.lock().insert(sql, statement.clone());
         Ok(statement)
     }
@@ -179,20 +148,18 @@ impl PostgresSession {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn execute(
+    pub(in super::super) async fn execute(
         &self,
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<u64, DbError> {
         let statement = self.statement(sql).await?;
         let values = borrowed(values);
-        self.client
-            .execute(&statement, &values)
+        self.answered(self.client.execute(&statement, &values))
             .await
-            .map_err(convert)
     }
 
-    pub(super) async fn rows(
+    pub(in super::super) async fn rows(
         &self,
         sql: &'static str,
         values: &[Value<'_>],
@@ -200,26 +167,30 @@ impl PostgresSession {
         let statement = self.statement(sql).await?;
         let values = borrowed(values);
         let rows = self
-            .client
-            .query(&statement, &values)
-            .await
-            .map_err(convert)?;
+            .answered(self.client.query(&statement, &values))
+            .await?;
         Ok(rows
             .into_iter()
             .map(|row| Row(Cells::Postgres(row)))
             .collect())
     }
 
-    pub(super) async fn script(&self, sql: &str) -> Result<(), DbError> {
+    /// Runs statements that may take as long as they take, such as a migration.
+    pub(in super::super) async fn script(&self, sql: &str) -> Result<(), DbError> {
         self.client.batch_execute(sql).await.map_err(convert)
     }
 
-    pub(super) async fn commit(&self) -> Result<(), DbError> {
-        self.script("COMMIT").await
+    /// Runs statements without parameters.
+    pub async fn command(&self, sql: &str) -> Result<(), DbError> {
+        self.answered(self.client.batch_execute(sql)).await
     }
 
-    pub(super) async fn rollback(&self) {
-        let _ = self.script("ROLLBACK").await;
+    pub(in super::super) async fn commit(&self) -> Result<(), DbError> {
+        self.command("COMMIT").await
+    }
+
+    pub(in super::super) async fn rollback(&self) {
+        let _ = self.command("ROLLBACK").await;
     }
 }
 
@@ -273,6 +244,9 @@ fn convert(error: tokio_postgres::Error) -> DbError {
     );
     if *state == SqlState::T_R_SERIALIZATION_FAILURE || *state == SqlState::T_R_DEADLOCK_DETECTED {
         return DbError::Conflict(text);
+    }
+    if *state == SqlState::QUERY_CANCELED {
+        return DbError::Slow(text);
     }
     // A primary that was demoted, or went read-only on a full disk: another may answer soon.
     if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
