@@ -64,7 +64,7 @@ const FENCED: [Fenced; 11] = [
     fenced("UnixStream::connect", &[NET], OUTBOUND),
     fenced("hyper::client", &[NET], OUTBOUND),
     fenced("hyper_util::client", &[NET], OUTBOUND),
-    fenced("TlsConnector", &[NET], OUTBOUND),
+    fenced("TlsConnector", &[NET, DB], OUTBOUND),
     // The object store brings its own client, which is pointed at the operator's bucket.
     fenced("reqwest", &[NET, MEDIA], OUTBOUND),
     fenced("rusqlite", &[DB], DRIVER),

@@ -28,4 +28,5 @@ mod proxy;
 mod reads;
 mod statements;
 mod submit;
+mod tls;
 mod transactions;

@@ -5,6 +5,7 @@
 
 mod session;
 mod slot;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use slot::Slot;
 use tokio_postgres::Config;
 
 use super::DbError;
+use tls::Tls;
 
 /// Reading connections. Reads are pipelined, so a few serve many.
 const READERS: usize = 4;
@@ -51,6 +53,7 @@ impl Default for Patience {
 /// A PostgreSQL database with its connections.
 pub struct Postgres {
     config: Config,
+    tls: Tls,
     patience: Patience,
     readers: [Slot; READERS],
     turn: AtomicUsize,
@@ -59,9 +62,11 @@ pub struct Postgres {
 impl Postgres {
     /// Checks that the database answers.
     pub async fn open(url: &str, patience: Patience) -> Result<Arc<Self>, DbError> {
+        let (tls, url) = tls::read(url)?;
         let mut config: Config = url
             .parse()
             .map_err(|error| DbError::Unavailable(format!("not a PostgreSQL URL: {error}")))?;
+        config.ssl_mode(tls.mode());
         // Each host of several has its part of the time.
         let hosts = u64::try_from(config.get_hosts().len()).unwrap_or(1).max(1);
         config.connect_timeout(Duration::from_millis(patience.connect_ms / hosts));
@@ -75,6 +80,7 @@ impl Postgres {
         }
         let database = Arc::new(Self {
             config,
+            tls,
             patience,
             readers: std::array::from_fn(|_| Slot::default()),
             turn: AtomicUsize::new(0),
@@ -86,7 +92,7 @@ impl Postgres {
     /// A new connection, for the caller alone.
     pub async fn connect(&self) -> Result<PostgresSession, DbError> {
         let limit = Duration::from_millis(self.patience.connect_ms);
-        let attempt = PostgresSession::connect(&self.config, self.patience);
+        let attempt = PostgresSession::connect(&self.config, &self.tls, self.patience);
         let connected = tokio::time::timeout(limit, attempt).await;
         connected.map_err(|_| DbError::Unavailable("connecting took too long".to_owned()))?
     }

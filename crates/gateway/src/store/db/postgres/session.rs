@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Config, Statement};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Cells, DbError, Row, SKIP_LOCKED, Value};
+use super::tls::Tls;
 use super::{IDLE_MS, Patience};
 use crate::entropy::Entropy;
 
@@ -33,8 +34,12 @@ pub struct PostgresSession {
 }
 
 impl PostgresSession {
-    pub(super) async fn connect(config: &Config, patience: Patience) -> Result<Self, DbError> {
-        let (client, connection) = config.connect(NoTls).await.map_err(convert)?;
+    pub(super) async fn connect(
+        config: &Config,
+        tls: &Tls,
+        patience: Patience,
+    ) -> Result<Self, DbError> {
+        let (client, connection) = config.connect(tls.clone()).await.map_err(convert)?;
         let cut = CancellationToken::new();
         let cut_off = cut.clone();
         crate::spawn::detached("postgres connection", async move {
