@@ -11,5 +11,6 @@ mod drain;
 mod failures;
 mod kill;
 mod pressure;
+mod roles;
 mod server;
 mod settlement;

@@ -39,13 +39,17 @@ pub struct Server {
 impl Server {
     /// Starts `routerbase serve` on the data in a folder and waits until it listens.
     pub fn start(folder: &Path) -> Self {
-        Self::spawn(&mut command(folder))
+        Self::start_with(folder, &[])
     }
 
-    /// Starts the server of a command and waits until it listens.
+    /// The same with more arguments.
+    pub fn start_with(folder: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(command(folder).arg("serve").args(arguments))
+    }
+
+    /// Starts a server and waits until it listens.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command
-            .arg("serve")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -72,15 +76,20 @@ impl Server {
     }
 
     /// SIGTERM, and how the process ended.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
+        self.ask_to_stop();
+        self.wait()
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_stop(&self) {
         let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        let asked = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(asked.unwrap().success());
+    }
+
+    /// How the process ends.
+    pub fn wait(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 

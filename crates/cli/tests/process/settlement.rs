@@ -124,7 +124,7 @@ fn is_ended(server: &Server, id: &str) -> bool {
 
 fn dies_behind(store: &impl Stalled, statement: (&str, &str, &str)) {
     let receiver = Receiver::start();
-    let server = Server::spawn(&mut store.command());
+    let server = Server::spawn(store.command().arg("serve"));
     let body = json!({"prompt": "fox", "callback_url": receiver.url});
     // Only a settlement does these things, so the task gets as far as that.
     store.stall(statement);
@@ -134,7 +134,7 @@ fn dies_behind(store: &impl Stalled, statement: (&str, &str, &str)) {
     server.kill();
     store.go_on();
 
-    let server = Server::spawn(&mut store.command());
+    let server = Server::spawn(store.command().arg("serve"));
     let task = server.ended(&id);
     assert_eq!(task["status"], "success", "{statement:?}: {task}");
     let balance = server.get("/api/v1/billing/balance");

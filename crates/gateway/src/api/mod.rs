@@ -118,14 +118,19 @@ impl Api {
 /// The whole API as a router, with the results beside it: another's routes behind the same front.
 pub fn router(api: Arc<Api>, results: Router) -> Router {
     let front = FrontLayer::new(&api.entropy, Arc::clone(&api.counters));
-    let routes = Routes {
-        router: Router::new(),
-        front: front.clone(),
-    };
-    operating(money(account(catalogue(tasks(routes)))))
+    documents(probes(money(account(catalogue(tasks(Routes::behind(&front)))))))
         .router
         .with_state(api)
         .merge(results.route_layer(front.at(Endpoint::Results)))
+        .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
+}
+
+/// What a node answers that takes no clients: machines that ask how it does, and nobody else.
+pub fn router_of_probes(api: Arc<Api>) -> Router {
+    let front = FrontLayer::new(&api.entropy, Arc::clone(&api.counters));
+    probes(Routes::behind(&front))
+        .router
+        .with_state(api)
         .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
 }
 
@@ -202,11 +207,15 @@ fn money(routes: Routes) -> Routes {
         )
 }
 
-fn operating(routes: Routes) -> Routes {
+fn probes(routes: Routes) -> Routes {
     routes
         .at("/healthz", Endpoint::Probe, get(probe::alive))
         .at("/readyz", Endpoint::Probe, get(probe::ready))
         .at("/metrics", Endpoint::Probe, get(probe::figures))
+}
+
+fn documents(routes: Routes) -> Routes {
+    routes
         .at("/openapi.json", Endpoint::Docs, get(document::json))
         .at("/docs", Endpoint::Docs, get(document::page))
 }
@@ -218,6 +227,13 @@ struct Routes {
 }
 
 impl Routes {
+    fn behind(front: &FrontLayer) -> Self {
+        Self {
+            router: Router::new(),
+            front: front.clone(),
+        }
+    }
+
     fn at(mut self, path: &str, endpoint: Endpoint, methods: MethodRouter<Arc<Api>>) -> Self {
         let methods = methods.layer(self.front.at(endpoint));
         self.router = self.router.route(path, methods);

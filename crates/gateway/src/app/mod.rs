@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use domain::catalogue::{Abilities, Catalogue, Provider};
 use domain::key::ApiKey;
 use tokio::net::TcpListener;
@@ -164,13 +165,11 @@ impl App {
         let role = parts.config.server.role;
         let is_draining = Arc::new(AtomicBool::new(false));
         let callbacks = Arc::new(parts.callbacks(public_url.clone()));
-        let api = parts.api(&callbacks, public_url, Arc::clone(&is_draining));
-        let results = media::router(
-            parts.store.clone(),
-            parts.media.clone(),
-            parts.clock.clone(),
-        );
-        let router = crate::api::router(Arc::new(api), results);
+        let api = Arc::new(parts.api(&callbacks, public_url, Arc::clone(&is_draining)));
+        let router = match role.answers() {
+            true => crate::api::router(api, parts.results()),
+            false => crate::api::router_of_probes(api),
+        };
         let closing = CancellationToken::new();
         let serving = edge::serve(
             listener,
@@ -341,6 +340,11 @@ impl Parts {
             is_maintenance: Arc::new(AtomicBool::new(false)),
             counters: Arc::clone(&self.counters),
         }
+    }
+
+    fn results(&self) -> Router {
+        let (store, media) = (self.store.clone(), self.media.clone());
+        media::router(store, media, self.clock.clone())
     }
 
     fn callbacks(&self, public_url: String) -> Callbacks {

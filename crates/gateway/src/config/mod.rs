@@ -59,7 +59,7 @@ pub enum Role {
     All,
     /// Answers requests.
     Api,
-    /// Runs tasks.
+    /// Runs tasks; answers probes only.
     Worker,
 }
 
