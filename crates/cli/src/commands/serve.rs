@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::{Settings, output};
+use crate::{FAILED, Failure, Settings, output};
 
 /// Run the gateway
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ use crate::{Settings, output};
     after_help = "With nothing configured it listens on 127.0.0.1:8080, keeps everything under
 ./data, runs every model in the built-in sandbox, and prints the first key once.
 The address is printed as `listening on http://HOST:PORT`. SIGTERM and SIGINT
-let requests and steps under way end.
+let requests and steps under way end; a second one does not wait for them.
 
 Examples:
   routerbase serve
@@ -51,14 +51,19 @@ impl Serve {
         }
         log(&config)?;
         let is_random = config.bootstrap.key.is_none();
-        let stop = stop()?;
+        let (stop, at_once) = signals()?;
         let app = App::open(config).await?;
         output::line(&format!("listening on http://{}", app.address))?;
         if let Some(key) = app.first_key.as_ref().filter(|_| is_random) {
             output::line(&welcome(&key.reveal(), &app.public_url))?;
         }
-        app.run(stop).await;
-        Ok(())
+        tokio::select! {
+            () = app.run(stop) => Ok(()),
+            () = at_once.cancelled() => {
+                let message = "stopped at once; what was under way is found by the next start";
+                Err(Failure::new(FAILED, message).into())
+            }
+        }
     }
 }
 
@@ -82,21 +87,29 @@ Everything it can do: {url}/docs
     )
 }
 
-/// Cancelled by the first SIGTERM or SIGINT.
-fn stop() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
+/// Cancelled by the first and by the second SIGTERM or SIGINT.
+fn signals() -> anyhow::Result<(CancellationToken, CancellationToken)> {
+    let (first, second) = <(CancellationToken, CancellationToken)>::default();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
-    let heard = stop.clone();
+    let heard = [
+        (
+            first.clone(),
+            "stopping: no new work; what is under way ends",
+        ),
+        (second.clone(), "stopping at once"),
+    ];
     gateway::spawn::detached("signals", async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for (heard, words) in heard {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            output::complain(words);
+            heard.cancel();
         }
-        output::complain("stopping: no new work; what is under way ends");
-        heard.cancel();
     });
-    Ok(stop)
+    Ok((first, second))
 }
 
 /// Log lines go to stderr: stdout is for results.

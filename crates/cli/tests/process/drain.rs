@@ -1,10 +1,12 @@
 //! SIGTERM: what is under way ends or is handed over, and the process is gone in time.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::server::{Folder, Server};
+use crate::server::{Folder, KEY, Server};
 
 #[test]
 #[expect(
@@ -26,4 +28,28 @@ fn a_terminated_server_loses_nothing() {
     for id in &ids {
         assert_eq!(server.ended(id)["status"], "success");
     }
+}
+
+/// A request whose body never comes would be waited for.
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let folder = Folder::new("twice");
+    let server = Server::start(&folder.0);
+    let mut stalled = TcpStream::connect(server.address).unwrap();
+    let head = format!(
+        "POST /api/v1/run/image_generate.imagen_4 HTTP/1.1\r\nHost: localhost\r\n\
+         Authorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    stalled.write_all(head.as_bytes()).unwrap();
+    server.ask_to_stop();
+    while server
+        .call("GET", "/readyz", &[], None)
+        .is_ok_and(|(status, _)| status == 200)
+    {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    server.ask_to_stop();
+    assert_eq!(server.wait().code(), Some(1));
+    let server = Server::start(&folder.0);
+    server.get("/readyz");
 }
