@@ -49,7 +49,9 @@ impl Nodes {
             servers: Vec::new(),
         };
         for _ in 0..2 {
-            nodes.servers.push(Server::spawn(nodes.command().arg("serve")));
+            nodes
+                .servers
+                .push(Server::spawn(nodes.command().arg("serve")));
         }
         nodes
     }

@@ -118,11 +118,13 @@ impl Api {
 /// The whole API as a router, with the results beside it: another's routes behind the same front.
 pub fn router(api: Arc<Api>, results: Router) -> Router {
     let front = FrontLayer::new(&api.entropy, Arc::clone(&api.counters));
-    documents(probes(money(account(catalogue(tasks(Routes::behind(&front)))))))
-        .router
-        .with_state(api)
-        .merge(results.route_layer(front.at(Endpoint::Results)))
-        .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
+    documents(probes(money(account(catalogue(tasks(Routes::behind(
+        &front,
+    )))))))
+    .router
+    .with_state(api)
+    .merge(results.route_layer(front.at(Endpoint::Results)))
+    .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
 }
 
 /// What a node answers that takes no clients: machines that ask how it does, and nobody else.

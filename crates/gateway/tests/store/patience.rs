@@ -117,10 +117,10 @@ async fn a_commit_without_its_standby_is_not_acknowledged() {
     server.administer(set).await;
     server.administer("SELECT pg_reload_conf()").await;
     // The setting takes a moment to arrive.
-    let mut answer = Ok(Admission::Accepted);
+    let mut answer = Ok(Admission::Accepted(vec![]));
     for _ in 0..100 {
         answer = store.submit(&tenant.task(1), None).await;
-        if answer != Ok(Admission::Accepted) {
+        if answer != Ok(Admission::Accepted(vec![])) {
             break;
         }
     }
@@ -128,5 +128,5 @@ async fn a_commit_without_its_standby_is_not_acknowledged() {
     let reset = "ALTER SYSTEM RESET synchronous_standby_names";
     server.administer(reset).await;
     server.administer("SELECT pg_reload_conf()").await;
-    while store.submit(&tenant.task(1), None).await != Ok(Admission::Accepted) {}
+    while store.submit(&tenant.task(1), None).await != Ok(Admission::Accepted(vec![])) {}
 }
