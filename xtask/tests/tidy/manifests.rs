@@ -10,6 +10,7 @@ const PURE: [(&str, &[&str]); 2] = [
             "base64",
             "hex",
             "hmac",
+            "ipnet",
             "jiff",
             "serde",
             "serde_json",

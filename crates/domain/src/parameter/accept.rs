@@ -101,7 +101,7 @@ fn links(items: &[Value], items_max: u32) -> Result<(), String> {
 }
 
 /// The integer that a JSON number means, whether it is written `5` or `5.0`.
-fn integer(value: &Value) -> Option<i64> {
+pub(crate) fn integer(value: &Value) -> Option<i64> {
     if let Some(integer) = value.as_i64() {
         return Some(integer);
     }

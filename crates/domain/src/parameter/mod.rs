@@ -7,7 +7,7 @@ mod accept;
 
 use serde_json::{Map, Number, Value, json};
 
-pub(crate) use accept::{plain, sound_text};
+pub(crate) use accept::{integer, plain, sound_text};
 
 /// What kind of value a parameter takes.
 #[derive(Debug, Clone, PartialEq)]
