@@ -2,9 +2,12 @@
 //!
 //! Invariant: what a client writes about itself is never believed. Only the part of the header that
 //! trusted proxies added counts: from the right, up to the first address that is not one of theirs.
+//! A client that they do not name clearly has no address: never is it taken for one of the proxies,
+//! whose own addresses whitelists may well let in.
 
 use std::net::{IpAddr, SocketAddr};
 
+use domain::network;
 use http::HeaderMap;
 use http::header::FORWARDED;
 use ipnet::IpNet;
@@ -21,7 +24,7 @@ impl Proxies {
     /// Proxies in these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+        Self(networks.into_iter().map(network::canonical).collect())
     }
 
     /// Whether an address is one of theirs.
@@ -31,53 +34,63 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client behind the other end of a socket. Where both kinds of header are there and
-    /// disagree, one of them is the client's own invention, and neither counts.
+    /// The client behind the other end of a socket; `None` if a proxy does not say clearly who it is.
+    /// Where both kinds of header are there and disagree, one of them is the client's own invention.
     #[must_use]
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientIp {
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<ClientIp> {
         let peer = peer.to_canonical();
         if !self.contain(peer) {
-            return ClientIp(peer);
+            return Some(ClientIp(peer));
         }
-        let listed = self.behind(peer, headers, "x-forwarded-for", |item| {
-            address(item.trim())
-        });
-        let forwarded = self.behind(peer, headers, FORWARDED.as_str(), forwarded_for);
-        match (listed, forwarded) {
-            (Some(one), Some(other)) if one != other => ClientIp(peer),
-            (one, other) => ClientIp(one.or(other).unwrap_or(peer)),
-        }
+        let listed = self.behind(headers, "x-forwarded-for", |item| address(item.trim()));
+        let forwarded = self.behind(headers, FORWARDED.as_str(), forwarded_for);
+        let client = match (listed, forwarded) {
+            // A proxy that is itself the client adds no header.
+            (Named::Nobody, Named::Nobody) => Some(peer),
+            (Named::One(one), Named::Nobody) | (Named::Nobody, Named::One(one)) => Some(one),
+            (Named::One(one), Named::One(other)) if one == other => Some(one),
+            _ => None,
+        };
+        client.map(ClientIp)
     }
 
-    /// The first address from the right that is no proxy's; with only proxies, the leftmost. `None`
-    /// without the header. What cannot be read ends the walk at the proxy that passed it on.
+    /// The first address from the right that is no proxy's; with only proxies, the leftmost.
     fn behind(
         &self,
-        peer: IpAddr,
         headers: &HeaderMap,
         name: &str,
         read: impl Fn(&str) -> Option<IpAddr>,
-    ) -> Option<IpAddr> {
-        let mut values = headers.get_all(name).iter().peekable();
-        values.peek()?;
-        let mut nearest = peer;
-        let values: Vec<_> = values.collect();
+    ) -> Named {
+        let values: Vec<_> = headers.get_all(name).iter().collect();
+        let mut named = Named::Nobody;
         for value in values.into_iter().rev() {
             let Ok(text) = value.to_str() else {
-                return Some(nearest);
+                return Named::Unclear;
             };
             for item in text.rsplit(',') {
                 let Some(found) = read(item) else {
-                    return Some(nearest);
+                    return Named::Unclear;
                 };
-                nearest = found.to_canonical();
-                if !self.contain(nearest) {
-                    return Some(nearest);
+                let found = found.to_canonical();
+                named = Named::One(found);
+                if !self.contain(found) {
+                    return named;
                 }
             }
         }
-        Some(nearest)
+        named
     }
+}
+
+/// Whom a header names as the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// There is no such header.
+    Nobody,
+    /// This address.
+    One(IpAddr),
+    /// What a proxy passed on cannot be read.
+    Unclear,
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
@@ -104,13 +117,14 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
-        let networks = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
+        let networks = ["::ffff:10.0.0.0/104", "fd00::/8"].map(|network| network.parse().unwrap());
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
         let proxies = Proxies::new(networks.to_vec());
-        proxies.client(peer.parse().unwrap(), &map).0.to_string()
+        let client = proxies.client(peer.parse().unwrap(), &map);
+        client.map_or("nobody".to_owned(), |ClientIp(ip)| ip.to_string())
     }
 
     #[test]
@@ -140,25 +154,48 @@ mod tests {
             client("10.0.0.1", &[(xff, "10.0.0.3, 10.0.0.2")]),
             "10.0.0.3"
         );
+        // To the left of the client everything is its own invention, whatever it is.
+        let junk = "junk, 198.51.100.1, 10.0.0.2";
+        assert_eq!(client("10.0.0.1", &[(xff, junk)]), "198.51.100.1");
+    }
+
+    #[test]
+    fn who_is_not_named_clearly_is_nobody() {
+        let xff = "x-forwarded-for";
+        for row in [
+            "6.6.6.6, junk, 10.0.0.2",
+            "junk",
+            "unknown",
+            "",
+            "6.6.6.6,",
+            "10.0.0.2, ,",
+        ] {
+            assert_eq!(client("10.0.0.1", &[(xff, row)]), "nobody", "{row}");
+            // From anyone else it is not even read.
+            assert_eq!(client("192.0.2.9", &[(xff, row)]), "192.0.2.9", "{row}");
+        }
+        for row in [
+            "for=unknown",
+            "for=_hidden",
+            "by=10.0.0.1",
+            "for=6.6.6.6, proto=https",
+        ] {
+            assert_eq!(client("10.0.0.1", &[("forwarded", row)]), "nobody", "{row}");
+        }
+        // A proxy that writes one header passes the other on as the client made it.
+        let both = |forwarded| [("forwarded", forwarded), (xff, "198.51.100.1")];
+        assert_eq!(client("10.0.0.1", &both("for=6.6.6.6")), "nobody");
+        assert_eq!(client("10.0.0.1", &both("for=10.0.0.1")), "nobody");
+        assert_eq!(client("10.0.0.1", &both("junk")), "nobody");
         assert_eq!(
-            client("10.0.0.1", &[(xff, "6.6.6.6, junk, 10.0.0.2")]),
-            "10.0.0.2"
+            client("10.0.0.1", &both("for=198.51.100.1")),
+            "198.51.100.1"
         );
-        assert_eq!(client("10.0.0.1", &[(xff, "")]), "10.0.0.1");
     }
 
     #[test]
     fn the_standard_header_is_read_too() {
         let row = "for=6.6.6.6, for=\"[2001:db8::1]:4711\";proto=https, for=10.0.0.2";
         assert_eq!(client("10.0.0.1", &[("forwarded", row)]), "2001:db8::1");
-        assert_eq!(
-            client("10.0.0.1", &[("forwarded", "for=unknown")]),
-            "10.0.0.1"
-        );
-        let both = [
-            ("forwarded", "for=6.6.6.6"),
-            ("x-forwarded-for", "198.51.100.1"),
-        ];
-        assert_eq!(client("10.0.0.1", &both), "10.0.0.1");
     }
 }

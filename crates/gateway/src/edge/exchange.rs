@@ -34,7 +34,9 @@ pub(super) fn answer(
         .settings
         .proxies
         .client(exchange.peer, request.headers());
-    request.extensions_mut().insert(client);
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
+    }
     let reply = edge.router.clone().call(request);
     async move {
         let Ok(mut response) = reply.await;

@@ -126,7 +126,7 @@ impl Edge {
 }
 
 /// Answers connections with the router until `shutdown`, then lets requests under way end. Requests
-/// carry a [`ClientIp`](crate::client_ip::ClientIp).
+/// carry a [`ClientIp`](crate::client_ip::ClientIp), unless a proxy does not say clearly who it is.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
