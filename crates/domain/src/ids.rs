@@ -47,6 +47,10 @@ id!(
     KeyId
 );
 id!(
+    /// A line of the audit log; ids sort by time.
+    AuditId
+);
+id!(
     /// A callback notice; the `webhook-id` of its deliveries.
     NoticeId
 );
@@ -90,6 +94,17 @@ impl AttemptId {
     #[must_use]
     pub fn mint(random: &[u8; 10]) -> Self {
         Self(format!("att_{}", hex::encode(random)))
+    }
+}
+
+impl AuditId {
+    /// `aud_` and a UUIDv7 without hyphens, made as [`TaskId::mint`] does.
+    #[must_use]
+    pub fn mint(now_ms: i64, random: &[u8; 10]) -> Self {
+        Self(format!(
+            "aud_{}",
+            TaskId::mint(now_ms, random).0.replace('-', "")
+        ))
     }
 }
 

@@ -14,5 +14,6 @@ pub mod order;
 pub mod parameter;
 pub mod price;
 pub mod signing;
+pub mod switches;
 pub mod task;
 pub mod upstream;

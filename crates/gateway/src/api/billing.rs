@@ -28,7 +28,7 @@ pub(super) struct BalanceView {
 
 /// Read the balance
 #[utoipa::path(
-    get, path = "/api/v1/billing/balance", operation_id = "readBalance", tag = "Billing",
+    get, path = "/api/v1/billing/balance", operation_id = "readBalance", tag = "Billing", security(("key" = ["billing"])),
     responses((status = 200, description = "The balance.", body = BalanceView), Unauthorized, Unavailable)
 )]
 pub(super) async fn balance(

@@ -111,7 +111,7 @@ fn delivery(delivery: Delivery) -> DeliveryView {
 
 /// List callbacks, newest first
 #[utoipa::path(
-    get, path = "/api/v1/callbacks", operation_id = "listCallbacks", tag = "Callbacks",
+    get, path = "/api/v1/callbacks", operation_id = "listCallbacks", tag = "Callbacks", security(("key" = ["read"])),
     params(
         ("task_id" = Option<String>, Query, description = "Only of this task."),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "At most so many; 20 unless given."),
@@ -135,16 +135,16 @@ pub(super) async fn list(
 
 /// Read a callback with its deliveries
 #[utoipa::path(
-    get, path = "/api/v1/callbacks/{id}", operation_id = "readCallback", tag = "Callbacks",
+    get, path = "/api/v1/callbacks/{id}", operation_id = "readCallback", tag = "Callbacks", security(("key" = ["read"])),
     params(("id" = String, Path, description = "The callback.")),
     responses((status = 200, description = "The callback.", body = NoticeView), Unauthorized, NotFound, Unavailable)
 )]
 pub(super) async fn read(
     State(api): State<Arc<Api>>,
     caller: Caller<Read>,
-    Id(id): Id,
+    id: Id,
 ) -> Result<Json<NoticeView>, ApiError> {
-    one(&api, &caller.0.account, &notice_id(&id)?)
+    one(&api, &caller.0.account, &NoticeId(id.word("callback")?))
         .await
         .map(Json)
 }
@@ -162,29 +162,20 @@ async fn one(
     })
 }
 
-/// Text that may go into a statement, whatever the database.
-fn notice_id(text: &str) -> Result<NoticeId, ApiError> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if text.len() <= 64 && text.bytes().all(is_plain) {
-        return Ok(NoticeId(text.to_owned()));
-    }
-    Err(ApiError::not_found("callback"))
-}
-
 /// Send a callback again
 ///
 /// With the same `webhook-id`, for 30 days after the task ended.
 #[utoipa::path(
-    post, path = "/api/v1/callbacks/{id}/replay", operation_id = "replayCallback", tag = "Callbacks",
+    post, path = "/api/v1/callbacks/{id}/replay", operation_id = "replayCallback", tag = "Callbacks", security(("key" = ["run"])),
     params(("id" = String, Path, description = "The callback.")),
     responses((status = 200, description = "The callback, due again.", body = NoticeView), Unauthorized, NotFound, TooOld, Unavailable)
 )]
 pub(super) async fn replay(
     State(api): State<Arc<Api>>,
     caller: Caller<Run>,
-    Id(id): Id,
+    id: Id,
 ) -> Result<Json<NoticeView>, ApiError> {
-    let (id, account) = (notice_id(&id)?, &caller.0.account);
+    let (id, account) = (NoticeId(id.word("callback")?), &caller.0.account);
     let now_ms = api.clock.now_ms();
     let is_due = api.store.replay_notice(account, &id, now_ms).await?;
     let notice = one(&api, account, &id).await?;
@@ -205,7 +196,7 @@ pub(super) struct SecretView {
 
 /// Read the secret that signs callbacks
 #[utoipa::path(
-    get, path = "/api/v1/callbacks/secret", operation_id = "readCallbackSecret", tag = "Callbacks",
+    get, path = "/api/v1/callbacks/secret", operation_id = "readCallbackSecret", tag = "Callbacks", security(("key" = ["keys"])),
     responses((status = 200, description = "The secret.", body = SecretView), Unauthorized, Unavailable)
 )]
 pub(super) async fn secret(
@@ -226,7 +217,7 @@ pub(super) async fn secret(
 ///
 /// For a day both the new and the old one sign.
 #[utoipa::path(
-    post, path = "/api/v1/callbacks/secret/rotate", operation_id = "rotateCallbackSecret", tag = "Callbacks",
+    post, path = "/api/v1/callbacks/secret/rotate", operation_id = "rotateCallbackSecret", tag = "Callbacks", security(("key" = ["keys"])),
     responses((status = 200, description = "The new secret.", body = SecretView), Unauthorized, Unavailable)
 )]
 pub(super) async fn rotate(
@@ -268,7 +259,7 @@ pub(super) struct TestView {
 ///
 /// Signed like a real one, sent once, at once.
 #[utoipa::path(
-    post, path = "/api/v1/callbacks/test", operation_id = "testCallback", tag = "Callbacks",
+    post, path = "/api/v1/callbacks/test", operation_id = "testCallback", tag = "Callbacks", security(("key" = ["run"])),
     request_body = TestBody,
     responses((status = 200, description = "What came of it.", body = TestView), BadRequest, Unauthorized, TooLarge, Invalid, Unavailable)
 )]

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, request::Parts};
-use domain::key::{ApiKey, Scope};
+use domain::key::{ApiKey, Grant, Scope};
 use ipnet::IpNet;
 
+use super::front::RequestId;
 use super::{Api, ApiError};
 use crate::client_ip::ClientIp;
+use crate::store::audit::{Act, Actor};
 use crate::store::keys::Principal;
 
 /// A scope as a type, so that no endpoint can forget to ask for one.
@@ -46,7 +48,7 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Caller<N> {
         let principal = found.ok_or_else(ApiError::unauthorized)?;
         let ip = parts.extensions.get::<ClientIp>();
         let grant = &principal.grant;
-        if !grant.has(N::SCOPE) || !may_come_from(&grant.ip_whitelist, ip.copied()) {
+        if !grant.has(N::SCOPE) || !may_come_from(grant, ip.copied()) {
             return Err(ApiError::unauthorized());
         }
         Ok(Self(principal, PhantomData))
@@ -66,35 +68,57 @@ fn bearer(headers: &HeaderMap) -> Option<ApiKey> {
     ApiKey::parse(key.trim())
 }
 
-/// Whether a whitelist lets an address through; an empty one lets everyone.
-fn may_come_from(whitelist: &[String], ip: Option<ClientIp>) -> bool {
-    if whitelist.is_empty() {
-        return true;
-    }
-    let Some(ClientIp(ip)) = ip else {
-        return false;
-    };
-    let ip = ip.to_canonical();
-    let networks = whitelist.iter().filter_map(|entry| network(entry));
-    networks.into_iter().any(|network| network.contains(&ip))
+/// Whether a key may be used from an address. Without one, a whitelist lets nobody through.
+fn may_come_from(grant: &Grant, ip: Option<ClientIp>) -> bool {
+    let one = ip.map(|ClientIp(ip)| IpNet::from(ip.to_canonical()));
+    grant.ip_whitelist.is_empty() || one.is_some_and(|one| grant.may_come_from(&one))
 }
 
-/// The network that an entry of a whitelist names: an address or a CIDR. An IPv4 address mapped into
-/// IPv6 is the IPv4 address.
-pub(super) fn network(entry: &str) -> Option<IpNet> {
-    if let Ok(ip) = entry.parse::<IpAddr>() {
-        return Some(IpNet::from(ip.to_canonical()));
+/// How a call is found again in the audit log.
+pub(super) struct Trace {
+    ip: Option<IpAddr>,
+    request_id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Trace {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let id = parts.extensions.get::<RequestId>();
+        let id = id.and_then(|RequestId(id)| id.to_str().ok());
+        Ok(Self {
+            ip: parts.extensions.get().map(|ClientIp(ip)| *ip),
+            request_id: id.unwrap_or_default().to_owned(),
+        })
     }
-    entry.parse::<IpNet>().ok().map(|network| network.trunc())
+}
+
+impl Api {
+    /// What a caller does now, as the audit log keeps it.
+    pub(super) fn act(&self, caller: &Principal, trace: Trace) -> Act {
+        let actor = Actor::Key {
+            key: caller.key.clone(),
+            account: caller.account.clone(),
+            ip: trace.ip.map(|ip| ip.to_string()),
+            request_id: trace.request_id,
+        };
+        Act::new(actor, self.clock.now_ms(), &self.entropy.bytes())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn grant(whitelist: &[&str]) -> Grant {
+        Grant {
+            ip_whitelist: whitelist.iter().map(ToString::to_string).collect(),
+            ..Grant::account("test")
+        }
+    }
+
     fn passes(whitelist: &[&str], ip: &str) -> bool {
-        let whitelist: Vec<String> = whitelist.iter().map(ToString::to_string).collect();
-        may_come_from(&whitelist, Some(ClientIp(ip.parse().unwrap())))
+        may_come_from(&grant(whitelist), Some(ClientIp(ip.parse().unwrap())))
     }
 
     #[test]
@@ -106,12 +130,17 @@ mod tests {
         assert!(passes(&["10.0.0.0/8", "2001:db8::/32"], "2001:db8::7"));
         assert!(!passes(&["10.0.0.0/8", "2001:db8::/32"], "11.0.0.1"));
         assert!(!passes(&["2001:db8::1"], "2001:db8::2"));
+        assert!(passes(&["::ffff:203.0.113.0/120"], "203.0.113.9"));
+        assert!(passes(&["203.0.113.0/24"], "::ffff:203.0.113.9"));
+        assert!(!passes(&["::ffff:203.0.113.0/120"], "203.0.114.9"));
+        assert!(!passes(&["::/0"], "203.0.113.9"));
+        assert!(!passes(&["nonsense"], "203.0.113.9"));
     }
 
     #[test]
     fn without_an_address_a_whitelist_lets_nobody_through() {
-        assert!(may_come_from(&[], None));
-        assert!(!may_come_from(&["0.0.0.0/0".to_owned()], None));
+        assert!(may_come_from(&grant(&[]), None));
+        assert!(!may_come_from(&grant(&["0.0.0.0/0"]), None));
     }
 
     #[test]

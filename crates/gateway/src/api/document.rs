@@ -35,7 +35,7 @@ const PAGE: &str = include_str!("docs.html");
         models::list, models::read, models::schema, models::prices,
         callbacks::list, callbacks::read, callbacks::replay, callbacks::secret, callbacks::rotate,
         callbacks::test,
-        keys::list, keys::create, keys::delete,
+        keys::list, keys::create, keys::update, keys::delete,
         billing::balance, transactions::list,
         probe::alive, probe::ready, probe::figures,
     ),
@@ -70,7 +70,12 @@ impl Modify for Shared {
             components.responses.insert(name.to_owned(), refusal.into());
         }
         for item in document.paths.paths.values_mut() {
-            let operations = [&mut item.get, &mut item.post, &mut item.delete];
+            let operations = [
+                &mut item.get,
+                &mut item.post,
+                &mut item.put,
+                &mut item.delete,
+            ];
             for operation in operations.into_iter().flatten() {
                 let internal = refusals::Internal::responses();
                 operation.responses.responses.extend(internal);

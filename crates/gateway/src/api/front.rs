@@ -25,6 +25,10 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id taken from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// The id of a request, as an extension of it.
+#[derive(Clone)]
+pub(super) struct RequestId(pub(super) HeaderValue);
+
 /// Makes request ids: random for the process, then counted, which costs no system call.
 struct Ids {
     prefix: String,
@@ -96,13 +100,14 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let given = given_id(request.headers());
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let layer = self.layer.clone();
+        let given = given_id(request.headers());
+        let id = given.unwrap_or_else(|| layer.ids.mint());
+        request.extensions_mut().insert(RequestId(id.clone()));
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             let answer = answer.await;
-            let id = given.unwrap_or_else(|| layer.ids.mint());
             let mut response = match answer {
                 Ok(Ok(response)) => shaped(response, &id),
                 Ok(Err(never)) => match never {},

@@ -38,7 +38,7 @@ pub(super) struct TaskList {
 ///
 /// Every task of the account, whichever key it was submitted with.
 #[utoipa::path(
-    get, path = "/api/v1/run/tasks", operation_id = "listTasks", tag = "Tasks",
+    get, path = "/api/v1/run/tasks", operation_id = "listTasks", tag = "Tasks", security(("key" = ["read"])),
     params(
         ("status" = Option<String>, Query, description = "Only tasks with this status: `waiting`, `generating`, `success` or `fail`."),
         ("model_id" = Option<String>, Query, description = "Only tasks of this model."),

@@ -13,7 +13,6 @@ pub mod counters;
 mod document;
 mod error;
 mod front;
-mod key_wish;
 mod keys;
 mod list;
 mod models;
@@ -36,7 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, any, get, post, put};
 use domain::catalogue::{Abilities, Catalogue, Provider};
 use domain::ids::AccountId;
 use futures_util::future::BoxFuture;
@@ -194,7 +193,7 @@ fn account(routes: Routes) -> Routes {
         .at(
             &format!("{keys}/{{id}}"),
             Endpoint::Keys,
-            delete(keys::delete),
+            put(keys::update).delete(keys::delete),
         )
 }
 
@@ -250,6 +249,13 @@ async fn unknown() -> ApiError {
 /// The one variable of a path. What cannot be read names nothing.
 struct Id(String);
 
+impl Id {
+    /// The id, where it is a word: whatever the database, it may go into a statement.
+    fn word(self, what: &str) -> Result<String, ApiError> {
+        word(self.0, what)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = ApiError;
 
@@ -258,6 +264,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         path.map(|Path(id)| Self(id))
             .map_err(|_| ApiError::not_found("thing"))
     }
+}
+
+/// Longest id that is a word, in bytes.
+const WORD_BYTES_MAX: usize = 80;
+
+/// ASCII letters, digits and underscores; anything else is the id of nothing.
+fn word(id: String, what: &str) -> Result<String, ApiError> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if id.len() <= WORD_BYTES_MAX && id.bytes().all(is_plain) {
+        return Ok(id);
+    }
+    Err(ApiError::not_found(what))
 }
 
 /// A JSON reply from a text that is JSON already.

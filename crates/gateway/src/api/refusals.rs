@@ -46,6 +46,8 @@ refusals! {
     Ended: Conflict, "The task has ended already.", "The task has ended already.";
     TooOld: Conflict, "The callback is too old to be sent again.",
         "The callback is older than 30 days and cannot be sent again.";
+    Full: Conflict, "The account has as many keys as it may have.",
+        "The account has 1000 keys already; delete one first.";
     TooLarge: TooLarge, "The body is over 1 MiB.", "The body must have at most 1048576 bytes.";
     Invalid: Validation, "A field is missing or its value is not allowed.",
         "video_params.duration must be one of the numbers 5, 10.",

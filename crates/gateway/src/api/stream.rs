@@ -39,7 +39,7 @@ const LONGEST: Duration = Duration::from_secs(48 * 3_600);
 /// `progress` with `{"task_id","status","progress"}`, and at last `end` with the whole task, after
 /// which the stream ends. A stream that ends without `end` is to be opened again.
 #[utoipa::path(
-    get, path = "/api/v1/run/tasks/{task_id}/events", operation_id = "followTask", tag = "Tasks",
+    get, path = "/api/v1/run/tasks/{task_id}/events", operation_id = "followTask", tag = "Tasks", security(("key" = ["read"])),
     params(
         ("task_id" = String, Path, description = "The task."),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event seen; what is newer follows."),

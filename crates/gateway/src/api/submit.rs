@@ -41,7 +41,7 @@ static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The price, or its upper bound, is held until the task ends; a task that fails costs nothing. The
 /// reply comes when the task is safely stored, not when it is done.
 #[utoipa::path(
-    post, path = "/api/v1/run/{model_id}", operation_id = "submitTask", tag = "Run",
+    post, path = "/api/v1/run/{model_id}", operation_id = "submitTask", tag = "Run", security(("key" = ["run"])),
     params(
         ("model_id" = String, Path, description = "The model.", example = "video_generate.kling_2_6"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, kept for 7 days. The same key with the same request gives the first reply again, with `Idempotent-Replayed: true`."),
@@ -249,7 +249,7 @@ pub(super) struct EstimateLine {
 ///
 /// Takes the body of a submit, checks it in the same way and runs nothing.
 #[utoipa::path(
-    post, path = "/api/v1/run/{model_id}/estimate", operation_id = "estimateTask", tag = "Run",
+    post, path = "/api/v1/run/{model_id}/estimate", operation_id = "estimateTask", tag = "Run", security(("key" = ["run"])),
     params(("model_id" = String, Path, description = "The model.", example = "video_generate.kling_2_6")),
     request_body = SubmitBody,
     responses(

@@ -27,7 +27,7 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// A task that still runs is an ordinary 200. Polling is never throttled; `wait` saves most of it.
 #[utoipa::path(
-    get, path = "/api/v1/run/tasks/{task_id}", operation_id = "readTask", tag = "Tasks",
+    get, path = "/api/v1/run/tasks/{task_id}", operation_id = "readTask", tag = "Tasks", security(("key" = ["read"])),
     params(
         ("task_id" = String, Path, description = "From the reply to the submit."),
         ("wait" = Option<u64>, Query, minimum = 0, maximum = 60, description = "Answer when the task ends, after so many seconds at the latest."),
@@ -82,7 +82,7 @@ pub(super) struct AttemptList {
 ///
 /// Which providers were tried, and what came of it.
 #[utoipa::path(
-    get, path = "/api/v1/run/tasks/{task_id}/attempts", operation_id = "listAttempts", tag = "Tasks",
+    get, path = "/api/v1/run/tasks/{task_id}/attempts", operation_id = "listAttempts", tag = "Tasks", security(("key" = ["read"])),
     params(("task_id" = String, Path, description = "The task.")),
     responses((status = 200, description = "The attempts.", body = AttemptList), Unauthorized, NotFound, Unavailable)
 )]
@@ -112,7 +112,7 @@ pub(super) async fn attempts(
 /// `cancelled`, and without a charge, if nothing was submitted to a provider yet or the provider
 /// confirms; else it goes on.
 #[utoipa::path(
-    post, path = "/api/v1/run/tasks/{task_id}/cancel", operation_id = "cancelTask", tag = "Tasks",
+    post, path = "/api/v1/run/tasks/{task_id}/cancel", operation_id = "cancelTask", tag = "Tasks", security(("key" = ["run"])),
     params(("task_id" = String, Path, description = "The task.")),
     responses((status = 200, description = "The task as it is now.", body = TaskView), Unauthorized, NotFound, Ended, Unavailable)
 )]

@@ -1,39 +1,21 @@
-//! Accounts: who owns keys, tasks and credits; their balance and the secrets of their callbacks.
+//! Accounts: who owns keys, tasks and credits; their balance.
 
 use domain::credits::Credits;
 use domain::ids::AccountId;
 use domain::key::{self, ApiKey};
 use domain::ledger::Balance;
 use domain::signing::Secret;
-use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use super::audit::{self, Act, Action, Told};
 use super::committer::{Operation, Tx};
-use super::db::DbError;
-use super::{Store, StoreError, json, keys, parse};
+use super::db::{DbError, Session};
+use super::{Store, StoreError, callback_secrets, keys};
 use crate::values;
-
-/// How long the old secret goes on signing after a rotation, in milliseconds.
-pub const ROTATION_MS: i64 = 86_400_000;
 
 /// The largest amount of one grant, and of what an account can have: far beyond any real one, and far
 /// enough from 64 bits that no sum overflows.
 const CREDITS_MAX: i64 = 1_000_000_000_000_000_000;
-
-/// What is kept of an account beside its columns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Body {
-    /// `whsec_…`
-    secret: String,
-    /// The one before, until it is forgotten.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    old: Option<OldSecret>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct OldSecret {
-    secret: String,
-    until_ms: i64,
-}
 
 /// An account to be made if it is new.
 #[derive(Debug, Clone)]
@@ -60,7 +42,9 @@ pub enum Grant {
 }
 
 impl Grant {
-    fn as_str(self) -> &'static str {
+    /// The word in the ledger and in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::TopUp => "top_up",
             Self::Adjust => "adjust",
@@ -94,10 +78,6 @@ const POST: &str = "UPDATE accounts SET posted = posted + $1
 
 const BALANCE: &str = "SELECT posted, held FROM accounts WHERE id = $1";
 
-const BODY: &str = "SELECT body FROM accounts WHERE id = $1";
-
-const REPLACE: &str = "UPDATE accounts SET body = $1 WHERE id = $2 AND body = $3";
-
 const COUNT: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM accounts";
 
 impl Store {
@@ -110,7 +90,30 @@ impl Store {
         account: NewAccount,
         now_ms: i64,
     ) -> Result<(AccountId, bool), StoreError> {
-        self.write(Ensure { account, now_ms }).await
+        let act = None;
+        self.write(Ensure {
+            account,
+            now_ms,
+            act,
+        })
+        .await
+    }
+
+    /// The same by someone whose doing is audited if the account is made.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn any_make_account(
+        &self,
+        account: NewAccount,
+        act: Act,
+    ) -> Result<(AccountId, bool), StoreError> {
+        self.write(Ensure {
+            account,
+            now_ms: act.at_ms,
+            act: Some(act),
+        })
+        .await
     }
 
     /// The account of a name.
@@ -164,71 +167,15 @@ impl Store {
         reference: &str,
         now_ms: i64,
     ) -> Result<Granted, StoreError> {
-        let least = match grant {
-            Grant::TopUp => 1,
-            Grant::Adjust => -CREDITS_MAX,
-        };
-        if !(least..=CREDITS_MAX).contains(&credits.0) {
-            return Err(StoreError::Duplicate(
-                "the amount is out of range".to_owned(),
-            ));
-        }
-        self.write(Granting {
-            entry: format!("{}:{reference}", grant.as_str()),
-            account: account.clone(),
-            grant,
-            credits,
-            now_ms,
-        })
-        .await
-    }
-
-    /// The secrets that sign an account's callbacks, newest first.
-    ///
-    /// # Errors
-    /// The store is unavailable.
-    pub async fn callback_secrets(
-        &self,
-        account: &AccountId,
-        now_ms: i64,
-    ) -> Result<Vec<Secret>, StoreError> {
-        let reader = self.reader().await?;
-        let row = reader
-            .session()
-            .row(BODY, values![account.as_str()])
-            .await?;
-        let Some(row) = row else {
-            return Ok(Vec::new());
-        };
-        let body: Body = parse(&row.text(0)?)?;
-        let old = body.old.filter(|old| old.until_ms > now_ms);
-        let texts = std::iter::once(body.secret).chain(old.map(|old| old.secret));
-        Ok(texts.filter_map(|text| Secret::parse(&text)).collect())
-    }
-
-    /// Signs with another secret from now on; the old one goes on signing for a day.
-    ///
-    /// # Errors
-    /// The store is unavailable.
-    pub async fn rotate_callback_secret(
-        &self,
-        account: &AccountId,
-        secret: Secret,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        let account = account.clone();
-        self.write(Rotate {
-            account,
-            secret,
-            now_ms,
-        })
-        .await
+        let granting = Granting::new(account, grant, credits, reference, now_ms)?;
+        self.write(granting).await
     }
 }
 
 struct Ensure {
     account: NewAccount,
     now_ms: i64,
+    act: Option<Act>,
 }
 
 impl Operation for Ensure {
@@ -242,10 +189,7 @@ impl Operation for Ensure {
             secret,
             key,
         } = &self.account;
-        let body = json(&Body {
-            secret: secret.reveal(),
-            old: None,
-        })?;
+        let body = callback_secrets::body(secret)?;
         let values = values![id.as_str(), name, credits.0, self.now_ms, &body];
         if db.execute(INSERT, values).await? == 0 {
             let row = db.row(BY_NAME, values![name]).await?;
@@ -260,16 +204,87 @@ impl Operation for Ensure {
         if let Some((key, grant)) = key {
             keys::insert(db, id, key, grant, self.now_ms).await?;
         }
+        self.tell(db).await?;
         Ok((id.clone(), true))
+    }
+
+    async fn is_recorded(
+        &self,
+        (_, is_new): &(AccountId, bool),
+        db: Session<'_>,
+    ) -> Result<Option<bool>, DbError> {
+        match &self.act {
+            Some(act) if *is_new => audit::is_recorded(db, act).await.map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
-struct Granting {
+impl Ensure {
+    async fn tell(&self, db: Session<'_>) -> Result<(), DbError> {
+        let Some(act) = &self.act else {
+            return Ok(());
+        };
+        let NewAccount {
+            id,
+            name,
+            credits,
+            key,
+            ..
+        } = &self.account;
+        let mut after = json!({ "name": name, "credits": credits });
+        if let Some((key, grant)) = key {
+            after["key"] = json!({ "id": key.id(), "scopes": grant.scopes });
+        }
+        let line = Told {
+            action: Action::AccountCreate,
+            account: Some(id),
+            subject: id.as_str(),
+            before: None,
+            after: Some(after),
+        };
+        audit::record(db, act, line).await
+    }
+}
+
+/// The entering of credits, once for a reference.
+pub(super) struct Granting {
     entry: String,
     account: AccountId,
     grant: Grant,
     credits: Credits,
     now_ms: i64,
+}
+
+impl Granting {
+    pub(super) fn new(
+        account: &AccountId,
+        grant: Grant,
+        credits: Credits,
+        reference: &str,
+        now_ms: i64,
+    ) -> Result<Self, StoreError> {
+        let least = match grant {
+            Grant::TopUp => 1,
+            Grant::Adjust => -CREDITS_MAX,
+        };
+        if !(least..=CREDITS_MAX).contains(&credits.0) {
+            let message = "the amount is out of range";
+            return Err(StoreError::Duplicate(message.to_owned()));
+        }
+        Ok(Self {
+            entry: format!("{}:{reference}", grant.as_str()),
+            account: account.clone(),
+            grant,
+            credits,
+            now_ms,
+        })
+    }
+
+    /// The id of the entry.
+    pub(super) fn entry(&self) -> &str {
+        &self.entry
+    }
 }
 
 impl Operation for Granting {
@@ -296,48 +311,6 @@ impl Operation for Granting {
 
     fn mark(&self) -> Option<&str> {
         Some(&self.entry)
-    }
-
-    fn account(&self) -> Option<&str> {
-        Some(self.account.as_str())
-    }
-}
-
-struct Rotate {
-    account: AccountId,
-    secret: Secret,
-    now_ms: i64,
-}
-
-impl Operation for Rotate {
-    type Answer = ();
-
-    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
-        let account = self.account.as_str();
-        let row = db.row(BODY, values![account]).await?;
-        let before = row
-            .ok_or_else(|| DbError::Broken("the account is gone".to_owned()))?
-            .text(0)?;
-        let body: Body = parse(&before)?;
-        let after = json(&Body {
-            secret: self.secret.reveal(),
-            old: Some(OldSecret {
-                secret: body.secret,
-                until_ms: self.now_ms.saturating_add(ROTATION_MS),
-            }),
-        })?;
-        if db
-            .execute(REPLACE, values![&after, account, &before])
-            .await?
-            == 0
-        {
-            return Err(DbError::Conflict("another rotation came first".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn mark(&self) -> Option<&str> {
-        Some(self.account.as_str())
     }
 
     fn account(&self) -> Option<&str> {

@@ -1,8 +1,9 @@
-//! API keys: made, listed, deleted, recognised.
+//! API keys: recorded, listed, recognised.
 
 use domain::ids::{AccountId, KeyId};
 use domain::key::{ApiKey, Grant};
 
+use super::admin_accounts::Place;
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
 use super::{Store, StoreError, json, parse};
@@ -33,12 +34,12 @@ pub struct KeyRead {
 const INSERT: &str = "INSERT INTO api_keys (id, account, hash, created_ms, expires_ms, body)
     VALUES ($1, $2, $3, $4, $5, $6)";
 
-const KEY: &str = "SELECT account, hash, body FROM api_keys WHERE id = $1 AND expires_ms > $2";
+const KEY: &str = "SELECT k.account, k.hash, k.body FROM api_keys k
+    JOIN accounts a ON a.id = k.account
+    WHERE k.id = $1 AND k.expires_ms > $2 AND a.suspended_ms = 0";
 
-const LIST: &str = "SELECT id, body, created_ms FROM api_keys WHERE account = $1
-    ORDER BY created_ms, id";
-
-const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND account = $2";
+const LIST: &str = "SELECT id, body, created_ms FROM api_keys
+    WHERE account = $1 AND (created_ms, id) > ($2, $3) ORDER BY created_ms, id LIMIT $4";
 
 impl Store {
     /// Records a key of an account.
@@ -61,7 +62,8 @@ impl Store {
         .await
     }
 
-    /// Who a key stands for; nobody when it is unknown, wrong, deleted or expired.
+    /// Who a key stands for; nobody when it is unknown, wrong, deleted or expired, or
+    /// its account suspended.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -94,11 +96,25 @@ impl Store {
     /// # Errors
     /// The store is unavailable.
     pub async fn keys(&self, account: &AccountId) -> Result<Vec<KeyRead>, StoreError> {
+        self.keys_behind(account, None, i64::MAX).await
+    }
+
+    /// The same, some of them, behind a place.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn keys_behind(
+        &self,
+        account: &AccountId,
+        behind: Option<&Place>,
+        limit: i64,
+    ) -> Result<Vec<KeyRead>, StoreError> {
         let reader = self.reader().await?;
-        let rows = reader
-            .session()
-            .rows(LIST, values![account.as_str()])
-            .await?;
+        let (ms, id) = behind.map_or((i64::MIN, ""), |place| {
+            (place.created_ms, place.id.as_str())
+        });
+        let values = values![account.as_str(), ms, id, limit];
+        let rows = reader.session().rows(LIST, values).await?;
         let read = |row: Row| -> Result<KeyRead, DbError> {
             Ok(KeyRead {
                 id: KeyId(row.text(0)?),
@@ -108,15 +124,6 @@ impl Store {
         };
         let keys: Result<Vec<_>, _> = rows.into_iter().map(read).collect();
         Ok(keys?)
-    }
-
-    /// Deletes a key; from then on no node admits anything with it. Answers whether it was there.
-    ///
-    /// # Errors
-    /// The store is unavailable.
-    pub async fn delete_key(&self, account: &AccountId, id: &KeyId) -> Result<bool, StoreError> {
-        let (account, id) = (account.clone(), id.clone());
-        self.write(Delete { account, id }).await
     }
 }
 
@@ -152,19 +159,5 @@ impl Operation for Create {
 
     async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
         insert(db, &self.account, &self.key, &self.grant, self.now_ms).await
-    }
-}
-
-struct Delete {
-    account: AccountId,
-    id: KeyId,
-}
-
-impl Operation for Delete {
-    type Answer = bool;
-
-    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<bool, DbError> {
-        let values = values![self.id.as_str(), self.account.as_str()];
-        Ok(db.execute(DELETE, values).await? == 1)
     }
 }

@@ -16,8 +16,11 @@ use super::db::{DbError, Row, Session};
 use super::{json, parse};
 use crate::values;
 
-const READ: &str = "SELECT k.body, k.expires_ms, m.body FROM api_keys k
-    LEFT JOIN meters m ON m.key = k.id WHERE k.id = $1";
+// A key of a suspended account is as good as expired.
+const READ: &str =
+    "SELECT k.body, CASE WHEN a.suspended_ms = 0 THEN k.expires_ms ELSE 0 END, m.body
+    FROM api_keys k JOIN accounts a ON a.id = k.account LEFT JOIN meters m ON m.key = k.id
+    WHERE k.id = $1";
 
 const WRITE: &str = "INSERT INTO meters (key, body) VALUES ($1, $2)
     ON CONFLICT (key) DO UPDATE SET body = $2";

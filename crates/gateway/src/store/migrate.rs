@@ -16,7 +16,7 @@ pub struct Migration {
 }
 
 /// Every step, in order.
-pub const MIGRATIONS: [Migration; 3] = [
+pub const MIGRATIONS: [Migration; 4] = [
     Migration {
         version: 1,
         name: "tasks",
@@ -31,6 +31,11 @@ pub const MIGRATIONS: [Migration; 3] = [
         version: 3,
         name: "billing",
         sql: include_str!("migrations/0003_billing.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "admin",
+        sql: include_str!("migrations/0004_admin.sql"),
     },
 ];
 

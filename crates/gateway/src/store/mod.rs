@@ -4,11 +4,15 @@
 //! ones that do not carry `any_` in their name. No call leaves the process while one is under way.
 
 pub mod accounts;
+pub mod admin_accounts;
+pub mod audit;
+pub mod callback_secrets;
 mod commit;
 mod committer;
 pub mod db;
 pub mod files;
 mod hints;
+pub mod key_changes;
 pub mod keys;
 pub mod lanes;
 pub mod ledger;
@@ -18,6 +22,7 @@ pub mod notices;
 mod parked;
 mod put_back;
 pub mod submit;
+pub mod switches;
 pub mod tasks;
 pub mod transactions;
 pub mod work;

@@ -109,6 +109,17 @@ async fn what_a_key_may_do_is_checked() {
         ("ip_whitelist", json!(eleven)),
         ("rate_limit_rpm", json!("x")),
         ("rate_limit_rpm", json!(0)),
+        ("rate_limit_tph", json!(-1)),
+        ("rate_limit_tpd", json!(1.5)),
+        ("rate_limit_tpd", json!(1_000_000_001)),
+        ("rate_limit_tpd", json!(u64::MAX)),
+        ("daily_credit_limit", json!(0)),
+        ("daily_credit_limit", json!(-1)),
+        ("daily_credit_limit", json!("1")),
+        ("daily_credit_limit", json!(0.000_000_1)),
+        ("daily_credit_limit", json!(1.000_000_1)),
+        ("daily_credit_limit", json!(1_000_000_001)),
+        ("daily_credit_limit", json!(1e300)),
     ] {
         assert_eq!(with(name, value.clone()).await.invalid(), name, "{value}");
     }
@@ -128,20 +139,43 @@ async fn what_a_key_may_do_is_checked() {
 }
 
 #[tokio::test]
-async fn a_limit_that_is_not_enforced_is_not_accepted() {
+async fn limits_are_kept_and_shown() {
     let world = World::new().await;
-    for name in [
-        "rate_limit_rpm",
-        "rate_limit_tph",
-        "rate_limit_tpd",
-        "daily_credit_limit",
-    ] {
-        let mut body = json!({"name": "k"});
-        body[name] = json!(10);
-        let reply = world.post(KEYS, &body).send().await;
-        assert_eq!(reply.refusal(505, "feature_disabled")["param"], name);
+    let limits = json!({
+        "name": "limited", "rate_limit_rpm": 1, "rate_limit_tph": 2.0,
+        "rate_limit_tpd": 1_000_000_000, "daily_credit_limit": 0.000_001,
+    });
+    let made = world.post(KEYS, &limits).send().await.ok();
+    let list = world.get(KEYS).send().await.ok();
+    let listed = list["data"].as_array().unwrap().last().unwrap();
+    for shown in [&made, listed] {
+        assert_eq!(shown["rate_limit_rpm"], 1);
+        assert_eq!(shown["rate_limit_tph"], 2);
+        assert_eq!(shown["rate_limit_tpd"], 1_000_000_000);
+        assert_eq!(shown["daily_credit_limit"], 0.000_001);
     }
-    assert_eq!(world.store.keys(&world.account).await.unwrap().len(), 1);
+    let most = json!({"name": "rich", "daily_credit_limit": 999_999_999.999_999});
+    let made = world.post(KEYS, &most).send().await.ok();
+    assert_eq!(made["daily_credit_limit"], 999_999_999.999_999);
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_keys_and_no_more() {
+    let world = World::new().await;
+    let grants = (1..1_000).map(|n| world.new_key(&world.account, Grant::account(n.to_string())));
+    let _ = futures_util::future::join_all(grants).await;
+    let body = json!({"name": "one more"});
+    world
+        .post(KEYS, &body)
+        .send()
+        .await
+        .refusal(409, "conflict");
+    let list = world.get(KEYS).send().await.ok();
+    let keys = list["data"].as_array().unwrap();
+    assert_eq!(keys.len(), 1_000);
+    let path = format!("{KEYS}/{}", keys[500]["id"].as_str().unwrap());
+    world.call("DELETE", &path).send().await.ok();
+    world.post(KEYS, &body).send().await.ok();
 }
 
 #[tokio::test]

@@ -108,6 +108,17 @@ impl World {
             .json(body)
     }
 
+    /// A call with the ordinary key.
+    pub fn call(&self, method: &str, path: &str) -> Call {
+        self.bare(method, path).key(&self.key)
+    }
+
+    /// A second node on the same store.
+    pub async fn node(&self) -> SocketAddr {
+        let api = api(self.store.clone(), Arc::clone(&self.tests_sent));
+        serve(&Arc::new(api)).await
+    }
+
     pub fn bare(&self, method: &str, path: &str) -> Call {
         Call::new(self.address, method, path)
     }
@@ -311,12 +322,16 @@ fn shipped(kind: &str) -> Vec<SourceFile> {
 
 async fn serve(api: &Arc<Api>) -> SocketAddr {
     let ip = ClientIp(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)));
-    let results = axum::Router::new().route("/results/{*path}", axum::routing::get(lost));
-    let app = router(Arc::clone(api), results).layer(axum::Extension(ip));
+    let app = router(Arc::clone(api), results()).layer(axum::Extension(ip));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
+}
+
+/// Where results would be.
+pub fn results() -> axum::Router {
+    axum::Router::new().route("/results/{*path}", axum::routing::get(lost))
 }
 
 /// Stands for a place of results that says itself what is wrong.

@@ -5,7 +5,8 @@ use domain::ids::AccountId;
 use domain::signing::Secret;
 use futures_util::future::join_all;
 use gateway::store::StoreError;
-use gateway::store::accounts::{Grant, Granted, NewAccount, ROTATION_MS};
+use gateway::store::accounts::{Grant, Granted, NewAccount};
+use gateway::store::callback_secrets::ROTATION_MS;
 
 use crate::fixture::{new_account, random, tenant};
 use crate::support::{NOW_MS, stores};

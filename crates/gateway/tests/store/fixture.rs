@@ -13,6 +13,8 @@ use domain::task::{Attempt, Outcome, Phase, Rules, StoredFile, Task, advance};
 use domain::upstream::{Call, Cursor, Fault, FaultClass, Kind, Output, Request, Wait};
 use gateway::entropy::Entropy;
 use gateway::store::accounts::NewAccount;
+use gateway::store::audit::{Act, Actor};
+use gateway::store::key_changes::{KeyOrder, Right};
 use gateway::store::submit::Admission;
 use gateway::store::work::{Claim, Committed, Lease};
 use gateway::store::{Store, StoreError};
@@ -42,6 +44,35 @@ pub fn new_account(credits: i64) -> NewAccount {
         credits: Credits(credits),
         secret: Secret::mint(&random()),
         key: None,
+    }
+}
+
+/// Something a command does.
+pub fn act() -> Act {
+    Act::new(Actor::Cli, NOW_MS, &random())
+}
+
+/// Whoever has a tenant's key.
+pub fn actor_of(tenant: &Tenant) -> Actor {
+    Actor::Key {
+        key: tenant.key.clone(),
+        account: tenant.account.clone(),
+        ip: Some("203.0.113.9".to_owned()),
+        request_id: "req_1".to_owned(),
+    }
+}
+
+/// Something that whoever does.
+pub fn act_of(tenant: &Tenant) -> Act {
+    Act::new(actor_of(tenant), NOW_MS, &random())
+}
+
+/// The keys of an account, changed by a command.
+pub fn cli(account: &AccountId) -> KeyOrder {
+    KeyOrder {
+        account: account.clone(),
+        right: Right::Operator,
+        act: act(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Keys: recognised while they live, by nothing but the whole key.
 
-use domain::ids::AccountId;
+use domain::ids::{AccountId, KeyId};
 use domain::key::{ApiKey, Grant, Scope};
 use gateway::store::StoreError;
+use gateway::store::key_changes::KeyChanged;
 use gateway::store::submit::{Admission, Idempotency};
 
-use crate::fixture::{random, tenant};
+use crate::fixture::{cli, random, tenant};
 use crate::support::{NOW_MS, stores};
 
 #[tokio::test]
@@ -82,11 +83,17 @@ async fn a_deleted_key_admits_nothing_on_any_node() {
         };
         let admission = twin.submit(&owner.task(0), once()).await;
         assert_eq!(admission, Ok(Admission::Accepted(vec![])));
-        let foreign = db.store.delete_key(&other.account, &owner.key).await;
-        assert_eq!(foreign, Ok(false), "only its own account deletes a key");
-        let delete = || db.store.delete_key(&owner.account, &owner.key);
-        assert_eq!(delete().await, Ok(true));
-        assert_eq!(delete().await, Ok(false));
+        let delete = |of: &AccountId, id: &KeyId| db.store.delete_key(cli(of), id.clone());
+        let foreign = delete(&other.account, &owner.key).await;
+        assert_eq!(
+            foreign,
+            Ok(KeyChanged::Missing),
+            "only below its own account"
+        );
+        let deleted = delete(&owner.account, &owner.key).await;
+        assert_eq!(deleted, Ok(KeyChanged::Yes(())));
+        let deleted = delete(&owner.account, &owner.key).await;
+        assert_eq!(deleted, Ok(KeyChanged::Missing));
         // Authenticated before, submitted after.
         let admission = twin.submit(&owner.task(1), None).await;
         assert_eq!(admission, Ok(Admission::KeyDead), "{}", db.name);

@@ -9,6 +9,8 @@
 mod support;
 
 mod accounts;
+mod admin_accounts;
+mod audit;
 mod cancel;
 mod claims;
 mod commits;
@@ -16,6 +18,7 @@ mod faults;
 mod files;
 mod fixture;
 mod group_commit;
+mod key_changes;
 mod keys;
 mod ledger;
 mod limits;
@@ -28,5 +31,6 @@ mod proxy;
 mod reads;
 mod statements;
 mod submit;
+mod switches;
 mod tls;
 mod transactions;
