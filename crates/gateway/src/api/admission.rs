@@ -1,18 +1,19 @@
 //! From a submit body to an offer: what would run, over which routes, at which price.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use domain::catalogue::{Abilities, Model, Route};
 use domain::credits::Credits;
 use domain::ids::TaskId;
 use domain::order::{Order, Scenario, Submission};
 use domain::price::Price;
+use domain::switches::{Feature, Switches};
 use domain::task::{Phase, Task};
 use serde_json::Value;
 
 use super::Api;
 use super::error::{ApiError, Kind};
+use super::switchboard::{check_feature, check_model, open_routes};
 use crate::entropy::Entropy;
 use crate::store::keys::Principal;
 
@@ -25,29 +26,28 @@ pub(super) struct Offer {
     pub(super) hold: Credits,
 }
 
-/// The model of an id, if this key may run it and the operator lets it run.
+/// The model of an id, if this key may run it.
 fn model<'a>(api: &'a Api, caller: &Principal, id: &str) -> Result<&'a Arc<Model>, ApiError> {
     let found = api.catalogue.model(id);
     let found = found.filter(|model| caller.grant.may_run(&model.id));
-    let model = found.ok_or_else(|| ApiError::not_found("model"))?;
-    if model.disabled {
-        let message = format!("The model {} is switched off.", model.id);
-        return Err(ApiError::disabled(message));
-    }
-    Ok(model)
+    found.ok_or_else(|| ApiError::not_found("model"))
 }
 
 /// Judges a submit body.
 pub(super) fn offer(
     api: &Api,
+    switches: &Switches,
     caller: &Principal,
     model_id: &str,
     body: &Value,
     scenario: Option<Scenario>,
 ) -> Result<Offer, ApiError> {
     let model = model(api, caller, model_id)?;
+    check_model(switches, model)?;
     let submission = model.submission(body, scenario)?;
     if let Some(url) = &submission.callback_url {
+        check_feature(switches, Feature::Callbacks)
+            .map_err(|refusal| refusal.about("callback_url"))?;
         (api.may_call)(url)
             .map_err(|message| ApiError::new(Kind::Validation, message).about("callback_url"))?;
     }
@@ -57,6 +57,7 @@ pub(super) fn offer(
         let routes = api.catalogue.routes(model, |one| (api.is_usable)(one));
         in_turn(routes, &api.entropy)
     };
+    let routes = open_routes(switches, model, routes)?;
     let routes = honouring(api, routes, &submission.order)?;
     let price = if caller.grant.sandbox {
         Price::per_run(Credits::ZERO)
@@ -100,15 +101,6 @@ impl Offer {
             version: 1,
         }
     }
-}
-
-/// Refuses while the operator takes no submits.
-pub(super) fn check_open(api: &Api) -> Result<(), ApiError> {
-    if api.is_maintenance.load(Ordering::Relaxed) {
-        let message = "Submits are switched off for maintenance; reads still work.";
-        return Err(ApiError::new(Kind::Maintenance, message));
-    }
-    Ok(())
 }
 
 /// The routes that honour all that must not be dropped.

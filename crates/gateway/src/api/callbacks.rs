@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use domain::ids::{NoticeId, TaskId};
 use domain::signing::Secret;
+use domain::switches::Feature;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -17,7 +18,10 @@ use super::caller::{Caller, Keys, Read, Run};
 use super::error::Kind;
 use super::list::{LIMIT, LIMIT_MAX};
 use super::query::Query;
-use super::refusals::{BadRequest, Invalid, NotFound, TooLarge, TooOld, Unauthorized, Unavailable};
+use super::refusals::{
+    BadRequest, FeatureDisabled, Invalid, NotFound, TooLarge, TooOld, Unauthorized, Unavailable,
+};
+use super::switchboard::check_feature;
 use super::{Api, ApiError, Id, TestCallback};
 use crate::clock::rfc3339;
 use crate::store::notices::{Delivery, Notice};
@@ -168,13 +172,14 @@ async fn one(
 #[utoipa::path(
     post, path = "/api/v1/callbacks/{id}/replay", operation_id = "replayCallback", tag = "Callbacks", security(("key" = ["run"])),
     params(("id" = String, Path, description = "The callback.")),
-    responses((status = 200, description = "The callback, due again.", body = NoticeView), Unauthorized, NotFound, TooOld, Unavailable)
+    responses((status = 200, description = "The callback, due again.", body = NoticeView), Unauthorized, NotFound, TooOld, Unavailable, FeatureDisabled)
 )]
 pub(super) async fn replay(
     State(api): State<Arc<Api>>,
     caller: Caller<Run>,
     id: Id,
 ) -> Result<Json<NoticeView>, ApiError> {
+    check_feature(&*api.switches().await?, Feature::Callbacks)?;
     let (id, account) = (NoticeId(id.word("callback")?), &caller.0.account);
     let now_ms = api.clock.now_ms();
     let is_due = api.store.replay_notice(account, &id, now_ms).await?;
@@ -261,13 +266,14 @@ pub(super) struct TestView {
 #[utoipa::path(
     post, path = "/api/v1/callbacks/test", operation_id = "testCallback", tag = "Callbacks", security(("key" = ["run"])),
     request_body = TestBody,
-    responses((status = 200, description = "What came of it.", body = TestView), BadRequest, Unauthorized, TooLarge, Invalid, Unavailable)
+    responses((status = 200, description = "What came of it.", body = TestView), BadRequest, Unauthorized, TooLarge, Invalid, Unavailable, FeatureDisabled)
 )]
 pub(super) async fn test(
     State(api): State<Arc<Api>>,
     caller: Caller<Run>,
     Fields(body): Fields,
 ) -> Result<Json<TestView>, ApiError> {
+    check_feature(&*api.switches().await?, Feature::Callbacks)?;
     let url = body
         .get("url")
         .and_then(Value::as_str)

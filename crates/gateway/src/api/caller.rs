@@ -34,7 +34,7 @@ macro_rules! needs {
     )*};
 }
 
-needs!(Run, Read, Keys, Billing);
+needs!(Run, Read, Keys, Billing, Admin);
 
 /// Who makes a call, with a scope it has.
 pub(super) struct Caller<N>(pub(super) Principal, PhantomData<N>);

@@ -39,8 +39,8 @@ words! {
     Endpoint {
         Submit = "submit", Estimate = "estimate", Task = "task", Tasks = "tasks",
         Stream = "stream", Attempts = "attempts", Cancel = "cancel", Callbacks = "callbacks",
-        Models = "models", Keys = "keys", Billing = "billing", Probe = "probe", Docs = "docs",
-        Results = "results", Other = "other",
+        Models = "models", Keys = "keys", Billing = "billing", Admin = "admin", Probe = "probe",
+        Docs = "docs", Results = "results", Other = "other",
     }
 }
 

@@ -13,8 +13,8 @@ use utoipa::{IntoResponses, Modify, OpenApi as _};
 
 use super::tag::{KnownTags, tagged};
 use super::{
-    ApiError, ErrorBody, billing, callbacks, keys, list, models, probe, refusals, shape, stream,
-    submit, task, transactions,
+    ApiError, ErrorBody, admin, billing, callbacks, keys, list, models, probe, refusals, shape,
+    stream, submit, task, transactions,
 };
 
 /// The page. It brings its own script and style, and asks only for `/openapi.json`.
@@ -37,6 +37,11 @@ const PAGE: &str = include_str!("docs.html");
         callbacks::test,
         keys::list, keys::create, keys::update, keys::delete,
         billing::balance, transactions::list,
+        admin::accounts::list, admin::accounts::create, admin::accounts::read, admin::accounts::update,
+        admin::keys::list, admin::keys::create, admin::keys::update, admin::keys::delete,
+        admin::credits::grant, admin::providers::list,
+        admin::maintenance::read, admin::maintenance::set,
+        admin::features::read, admin::features::set, admin::audit::list,
         probe::alive, probe::ready, probe::figures,
     ),
     components(schemas(ErrorBody, shape::SubmitBody)),
@@ -49,6 +54,7 @@ const PAGE: &str = include_str!("docs.html");
         (name = "Callbacks", description = "Finished tasks, sent to you and signed."),
         (name = "Keys", description = "Who may do what."),
         (name = "Billing", description = "Credits."),
+        (name = "Admin", description = "For the operator: keys with the scope `admin`. Every change is in the audit log."),
         (name = "Operating", description = "For the operator's machines."),
     ),
 )]

@@ -3,6 +3,7 @@
 //! Invariant: it knows the store and the rules, never the worker or the network. What it needs of
 //! those is a function in [`Api`].
 
+mod admin;
 mod admission;
 mod allowance;
 mod billing;
@@ -24,6 +25,7 @@ mod refusals;
 mod shape;
 mod stream;
 mod submit;
+mod switchboard;
 mod tag;
 mod task;
 mod transactions;
@@ -47,6 +49,7 @@ use counters::{Counters, Endpoint};
 pub use document::openapi;
 pub use error::{ApiError, ErrorBody, Kind};
 use front::FrontLayer;
+pub use switchboard::Switchboard;
 
 /// Everything the API needs.
 pub struct Api {
@@ -60,8 +63,10 @@ pub struct Api {
     pub entropy: Entropy,
     /// What the operator chose.
     pub settings: ApiSettings,
-    /// Whether a provider can be routed to: its secret is there.
+    /// Whether a provider can be routed to: the settings do not forbid it and its secret is there.
     pub is_usable: Arc<dyn Fn(&Provider) -> bool + Send + Sync>,
+    /// Whether a provider's secret is there, or it wants none.
+    pub has_secret: Arc<dyn Fn(&Provider) -> bool + Send + Sync>,
     /// Whether a callback URL may be called; if not, why, safe to show.
     pub may_call: Arc<MayCall>,
     /// Sends a test callback.
@@ -70,8 +75,8 @@ pub struct Api {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Set when the process is about to end: whoever waits is answered early.
     pub is_draining: Arc<AtomicBool>,
-    /// Set while the operator takes no submits; reads still work.
-    pub is_maintenance: Arc<AtomicBool>,
+    /// What the operator switched off.
+    pub switchboard: Switchboard,
     /// What is counted.
     pub counters: Arc<Counters>,
 }
@@ -117,13 +122,12 @@ impl Api {
 /// The whole API as a router, with the results beside it: another's routes behind the same front.
 pub fn router(api: Arc<Api>, results: Router) -> Router {
     let front = FrontLayer::new(&api.entropy, Arc::clone(&api.counters));
-    documents(probes(money(account(catalogue(tasks(Routes::behind(
-        &front,
-    )))))))
-    .router
-    .with_state(api)
-    .merge(results.route_layer(front.at(Endpoint::Results)))
-    .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
+    let clients = money(account(catalogue(tasks(Routes::behind(&front)))));
+    documents(probes(admin::routes(clients)))
+        .router
+        .with_state(api)
+        .merge(results.route_layer(front.at(Endpoint::Results)))
+        .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
 }
 
 /// What a node answers that takes no clients: machines that ask how it does, and nobody else.

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::catalogue::{Model, SANDBOX};
 use domain::order::Modality;
+use domain::switches::Switches;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -103,9 +104,10 @@ pub(super) async fn list(
         .filter(|model| provider.is_none_or(|provider| is_of(model, provider)))
         .filter(|model| search.as_deref().is_none_or(|text| is_found(model, text)))
         .collect();
+    let switches = api.shown_switches().await;
     let shown = matching.iter().skip((page - 1) * per_page).take(per_page);
     Ok(Json(ModelList {
-        models: shown.map(|model| view(&api, model)).collect(),
+        models: shown.map(|model| view(&api, &switches, model)).collect(),
         total: matching.len(),
         page,
         per_page,
@@ -124,9 +126,10 @@ fn is_found(model: &Model, text: &str) -> bool {
         .any(|known| known.to_lowercase().contains(text))
 }
 
-fn view(api: &Api, model: &Model) -> ModelView {
-    let routes = api.catalogue.routes(model, |one| (api.is_usable)(one));
-    let availability = if model.disabled {
+fn view(api: &Api, switches: &Switches, model: &Model) -> ModelView {
+    let mut routes = api.catalogue.routes(model, |one| (api.is_usable)(one));
+    routes.retain(|route| switches.has_provider(&route.provider));
+    let availability = if routes.is_empty() || !switches.may_run(model) {
         "disabled"
     } else if routes.iter().all(|route| route.provider == SANDBOX) {
         "sandbox"
@@ -164,6 +167,7 @@ pub(super) async fn read(
     Id(id): Id,
 ) -> Result<Json<ModelView>, ApiError> {
     let model = known(&api, &id)?;
+    let switches = api.shown_switches().await;
     let parameters = model.parameters.iter();
     Ok(Json(ModelView {
         prompt: Some(PromptView {
@@ -171,7 +175,7 @@ pub(super) async fn read(
             max_length: model.prompt.chars_max,
         }),
         parameters: Some(parameters.map(|parameter| parameter.view()).collect()),
-        ..view(&api, model)
+        ..view(&api, &switches, model)
     }))
 }
 
@@ -230,7 +234,9 @@ pub(super) struct ModelPrice {
     responses((status = 200, description = "The prices of the models that can be run.", body = PriceList))
 )]
 pub(super) async fn prices(State(api): State<Arc<Api>>) -> Json<PriceList> {
-    let models = api.catalogue.models().filter(|model| !model.disabled);
+    let switches = api.shown_switches().await;
+    let models = api.catalogue.models();
+    let models = models.filter(|model| switches.may_run(model));
     let price = |model: &Arc<Model>| ModelPrice {
         model_id: model.id.clone(),
         name: model.name.clone(),

@@ -48,6 +48,11 @@ refusals! {
         "The callback is older than 30 days and cannot be sent again.";
     Full: Conflict, "The account has as many keys as it may have.",
         "The account has 1000 keys already; delete one first.";
+    NameTaken: Conflict, "Another account has the name.", "Another account has this name.";
+    Unchangeable: Conflict, "Another account has the name, or the caller's own is to be suspended.",
+        "Another account has this name.";
+    NotFree: Conflict, "The account has not so much that is free.",
+        "The account has not so much that is free.";
     TooLarge: TooLarge, "The body is over 1 MiB.", "The body must have at most 1048576 bytes.";
     Invalid: Validation, "A field is missing or its value is not allowed.",
         "video_params.duration must be one of the numbers 5, 10.",

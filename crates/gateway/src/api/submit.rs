@@ -17,7 +17,7 @@ use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::admission::{check_open, offer};
+use super::admission::offer;
 use super::allowance;
 use super::body::Fields;
 use super::caller::{Caller, Run};
@@ -29,6 +29,7 @@ use super::refusals::{
     TooLarge, Unauthorized, Unavailable,
 };
 use super::shape::SubmitBody;
+use super::switchboard::check_open;
 use super::{Api, Id, json_text, wait};
 use crate::store::keys::Principal;
 use crate::store::submit::{Admission, Idempotency};
@@ -115,8 +116,9 @@ async fn admit(
     {
         return admitted(first, String::new(), Credits::ZERO);
     }
-    check_open(api)?;
-    let offer = offer(api, caller, model, body, wishes.scenario)?;
+    let switches = api.switches().await?;
+    check_open(&switches)?;
+    let offer = offer(api, &switches, caller, model, body, wishes.scenario)?;
     let now_ms = api.clock.now_ms();
     let id = TaskId::mint(now_ms, &api.entropy.bytes());
     let reply = reply(&id, &offer.submission.ignored);
@@ -264,7 +266,8 @@ pub(super) async fn estimate(
     wishes: Wishes,
     Fields(body): Fields,
 ) -> Result<Json<Estimate>, ApiError> {
-    let offer = offer(&api, &caller.0, &model, &body, wishes.scenario)?;
+    let switches = api.switches().await?;
+    let offer = offer(&api, &switches, &caller.0, &model, &body, wishes.scenario)?;
     let order = &offer.submission.order;
     let lines = match caller.0.grant.sandbox {
         true => offer.price.breakdown(order),

@@ -8,6 +8,7 @@ use domain::signing::Secret;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::accounts::NewAccount;
+use crate::store::audit::{Act, Actor};
 use crate::store::{Store, StoreError};
 
 /// Name of the account that commands and the first key belong to unless another is named.
@@ -24,7 +25,13 @@ fn new_account(name: &str, credits: Credits, entropy: &Entropy) -> NewAccount {
     }
 }
 
-/// The account of a name, made with `credits` if it is new; and whether it is.
+/// Something that a command does, as the audit log keeps it.
+#[must_use]
+pub fn command(clock: &Clock, entropy: &Entropy) -> Act {
+    Act::new(Actor::Cli, clock.now_ms(), &entropy.bytes())
+}
+
+/// The account of a name, made with `credits` by a command if it is new; and whether it is.
 ///
 /// # Errors
 /// The store is unavailable.
@@ -36,7 +43,9 @@ pub async fn account(
     entropy: &Entropy,
 ) -> Result<(AccountId, bool), StoreError> {
     let account = new_account(name, credits, entropy);
-    store.any_account(account, clock.now_ms()).await
+    store
+        .any_make_account(account, command(clock, entropy))
+        .await
 }
 
 /// Makes the first account with its key, which may do everything; the key if it was made now.
@@ -68,7 +77,8 @@ pub async fn first_key(
         key: Some((key.clone(), grant)),
         ..new_account(DEFAULT_ACCOUNT, credits, entropy)
     };
-    let (_, is_new) = store.any_account(account, clock.now_ms()).await?;
+    let act = Act::new(Actor::Bootstrap, clock.now_ms(), &entropy.bytes());
+    let (_, is_new) = store.any_make_account(account, act).await?;
     Ok(is_new.then_some(key))
 }
 

@@ -24,7 +24,7 @@ pub use catalogue::load as load_catalogue;
 use clocks::Leads;
 
 use crate::api::counters::Counters;
-use crate::api::{Api, ApiSettings, TestCallback, TestResult};
+use crate::api::{Api, ApiSettings, Switchboard, TestCallback, TestResult};
 use crate::callbacks::Callbacks;
 use crate::client_ip::Proxies;
 use crate::clock::Clock;
@@ -292,12 +292,14 @@ fn secrets(config: &Config, catalogue: &Catalogue) -> BTreeMap<String, String> {
 /// Whether a provider can be routed to: it is switched on and has the secret it wants.
 #[must_use]
 pub fn is_usable(config: &Config, provider: &Provider) -> bool {
-    let is_enabled = config
-        .providers
-        .get(&provider.id)
-        .is_none_or(|settings| settings.is_enabled);
+    let settings = config.providers.get(&provider.id);
+    settings.is_none_or(|settings| settings.is_enabled) && has_secret(config, provider)
+}
+
+/// Whether the secret of a provider is there, or it wants none.
+fn has_secret(config: &Config, provider: &Provider) -> bool {
     let name = provider.secret_env.as_deref();
-    is_enabled && name.is_none_or(|name| config.secrets.get(name).is_some())
+    name.is_none_or(|name| config.secrets.get(name).is_some())
 }
 
 impl Parts {
@@ -307,7 +309,8 @@ impl Parts {
         public_url: String,
         is_draining: Arc<AtomicBool>,
     ) -> Api {
-        let config = self.config.clone();
+        let config = Arc::new(self.config.clone());
+        let secrets = Arc::clone(&config);
         let net = self.net.clone();
         let callbacks = Arc::clone(callbacks);
         let metrics = self.metrics.clone();
@@ -322,6 +325,7 @@ impl Parts {
                 abilities: Abilities::NONE,
             },
             is_usable: Arc::new(move |provider| is_usable(&config, provider)),
+            has_secret: Arc::new(move |provider| has_secret(&secrets, provider)),
             may_call: Arc::new(move |url| {
                 let url = Url::parse(url).map_err(|_| "the URL is malformed".to_owned())?;
                 if own_origin.as_ref() == Some(&url.origin()) {
@@ -337,7 +341,7 @@ impl Parts {
             }),
             metrics: Arc::new(move || metrics.render()),
             is_draining,
-            is_maintenance: Arc::new(AtomicBool::new(false)),
+            switchboard: Switchboard::default(),
             counters: Arc::clone(&self.counters),
         }
     }

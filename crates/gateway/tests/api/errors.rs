@@ -2,7 +2,6 @@
 
 use domain::key::{Grant, Scope};
 use serde_json::json;
-use std::sync::atomic::Ordering;
 
 use crate::client::{Call, raw};
 use crate::world::{DISABLED, IMAGE, World};
@@ -250,21 +249,6 @@ async fn request_ids_are_taken_or_made() {
     let task = world.submitted().await;
     let reply = world.get(&format!("/api/v1/run/tasks/{task}")).send().await;
     assert!(reply.header("x-request-id").is_some());
-}
-
-#[tokio::test]
-async fn during_maintenance_only_submits_are_refused() {
-    let world = World::new().await;
-    let task = world.submitted().await;
-    world.api.is_maintenance.store(true, Ordering::Relaxed);
-    let reply = world.run(IMAGE, &json!({"prompt": "x"})).send().await;
-    reply.refusal(455, "maintenance");
-    assert!(reply.header("retry-after").is_some());
-    world
-        .get(&format!("/api/v1/run/tasks/{task}"))
-        .send()
-        .await
-        .ok();
 }
 
 #[tokio::test]

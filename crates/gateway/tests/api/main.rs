@@ -5,6 +5,7 @@
     reason = "a test stops at the first surprise, and starts what it needs itself"
 )]
 
+mod admin;
 mod callbacks;
 mod client;
 mod document;

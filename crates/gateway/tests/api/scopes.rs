@@ -59,7 +59,7 @@ async fn every_endpoint_demands_its_own_scope() {
         keys.push((scope, world.new_key(&world.account, grant).await));
     }
     let all = documented();
-    for scope in Scope::ACCOUNT {
+    for scope in Scope::ALL {
         let is_demanded = all.iter().any(|one| one.scope == Some(scope));
         assert!(is_demanded, "{scope:?} is for nothing");
     }
@@ -80,5 +80,19 @@ async fn every_endpoint_demands_its_own_scope() {
                 assert_eq!(reply.json()["message"], forged.json()["message"]);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn every_admin_endpoint_demands_the_operators_scope() {
+    for one in documented() {
+        let is_admin = one.path.starts_with("/api/v1/admin/");
+        assert_eq!(
+            is_admin,
+            one.scope == Some(Scope::Admin),
+            "{} {}",
+            one.verb,
+            one.path
+        );
     }
 }

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use domain::catalogue::{Abilities, Catalogue, Provider, SourceFile};
 use domain::credits::Credits;
 use domain::ids::{AccountId, AttemptId, TaskId};
-use domain::key::{ApiKey, Grant};
+use domain::key::{ApiKey, Grant, Scope};
 use domain::signing::Secret;
 use domain::task::{Attempt, Outcome, Rules, StoredFile, advance};
 use domain::upstream::{Answer, Call as UpstreamCall, Cursor, Fault, FaultClass, Kind};
 use domain::upstream::{Output, Request as UpstreamRequest, Wait};
 use futures_util::FutureExt;
-use gateway::api::{Api, ApiSettings, TestCallback, TestResult, router};
+use gateway::api::{Api, ApiSettings, Switchboard, TestCallback, TestResult, router};
 use gateway::client_ip::ClientIp;
 use gateway::clock::Clock;
 use gateway::entropy::Entropy;
@@ -111,6 +111,16 @@ impl World {
     /// A call with the ordinary key.
     pub fn call(&self, method: &str, path: &str) -> Call {
         self.bare(method, path).key(&self.key)
+    }
+
+    /// A key that may do what an operator does, and nothing else, of an account of its own.
+    pub async fn operator(&self) -> String {
+        let account = self.new_account("operators", 0).await;
+        let grant = Grant {
+            scopes: vec![Scope::Admin],
+            ..Grant::account("operator")
+        };
+        self.new_key(&account, grant).await
     }
 
     /// A second node on the same store.
@@ -251,6 +261,7 @@ fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>) -> Api {
             abilities: Abilities::NONE,
         },
         is_usable: Arc::new(|provider| provider.id == "weak"),
+        has_secret: Arc::new(|provider| provider.secret_env.is_none()),
         may_call: Arc::new(|url| match url.contains("internal") {
             true => Err("The URL cannot be called.".to_owned()),
             false => Ok(()),
@@ -266,7 +277,7 @@ fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>) -> Api {
         }),
         metrics: Arc::new(|| "up 1\n".to_owned()),
         is_draining: Arc::new(AtomicBool::new(false)),
-        is_maintenance: Arc::new(AtomicBool::new(false)),
+        switchboard: Switchboard::default(),
         counters: Arc::default(),
     }
 }
