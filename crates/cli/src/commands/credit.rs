@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand};
 use domain::credits::Credits;
 use gateway::app::bootstrap::DEFAULT_ACCOUNT;
-use gateway::clock::Clock;
 use gateway::entropy::Entropy;
-use gateway::store::accounts::{Grant as Kind, Granted};
+use gateway::store::accounts::Grant as Kind;
+use gateway::store::admin_accounts::{CreditOrder, Credited};
 
-use super::{amount, known_account, store};
+use super::{act, amount, known_account, store};
 use crate::{FAILED, Failure, Settings, USAGE, output};
 
 #[derive(Debug, Subcommand)]
@@ -57,18 +57,28 @@ impl Credit {
         } else {
             Kind::Adjust
         };
-        let now_ms = Clock::system().now_ms();
-        match store.grant(&id, kind, credits, &reference, now_ms).await? {
-            Granted::Yes => {}
-            Granted::Before => {
+        let order = CreditOrder {
+            account: id,
+            kind,
+            credits,
+            reference: reference.clone(),
+            note: None,
+        };
+        let fail = |message: String| Err(Failure::new(FAILED, message).into());
+        let balance = match store.credit(order, act()).await? {
+            Credited::Yes(balance) => balance,
+            Credited::Before(balance) => {
                 output::complain(&format!("{reference} was entered before; nothing changed"));
+                balance
             }
-            Granted::Insufficient => {
-                let message = format!("{account} has not so much that is free");
-                return Err(Failure::new(FAILED, message).into());
+            Credited::Reused => {
+                return fail(format!("{reference} was used for something else before"));
             }
-        }
-        let balance = store.balance(&id).await?;
+            Credited::Insufficient => {
+                return fail(format!("{account} has not so much that is free"));
+            }
+            Credited::Missing => return fail(format!("there is no account {account}")),
+        };
         output::line(&balance.available().to_string())?;
         Ok(())
     }

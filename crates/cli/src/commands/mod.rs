@@ -16,13 +16,16 @@ pub mod task;
 use anyhow::Context;
 use domain::credits::Credits;
 use domain::ids::AccountId;
+use domain::order::Invalid;
 use gateway::app::bootstrap;
 use gateway::clock::Clock;
 use gateway::config::Config;
 use gateway::entropy::Entropy;
+use gateway::store::audit::Act;
 use gateway::store::{Access, Store};
+use serde_json::json;
 
-use crate::{FAILED, Failure};
+use crate::{FAILED, Failure, USAGE};
 
 /// The store of the settings, beside a server that may be running.
 async fn store(config: &Config) -> anyhow::Result<Store> {
@@ -37,8 +40,20 @@ async fn ensure_account(
     name: &str,
     credits: Credits,
 ) -> anyhow::Result<(AccountId, bool)> {
+    let name = domain::key::name("the account's name", &json!(name)).map_err(refused)?;
     let (clock, entropy) = (Clock::system(), Entropy::system());
-    Ok(bootstrap::account(store, name, credits, &clock, &entropy).await?)
+    Ok(bootstrap::account(store, &name, credits, &clock, &entropy).await?)
+}
+
+/// What this command does, as the audit log keeps it.
+fn act() -> Act {
+    bootstrap::command(&Clock::system(), &Entropy::system())
+}
+
+/// A value that the API would refuse as well.
+fn refused(invalid: Invalid) -> Failure {
+    let Invalid { param, message, .. } = invalid;
+    Failure::new(USAGE, format!("{param} {message}"))
 }
 
 /// The account of a name that must be there.

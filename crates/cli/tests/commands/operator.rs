@@ -1,5 +1,8 @@
 //! Commands on the database.
 
+use gateway::store::audit::{Actor, AuditFilter, AuditLine};
+use gateway::store::{Access, Store};
+
 use super::*;
 
 #[test]
@@ -26,7 +29,104 @@ fn key_create_prints_only_the_key_and_works_beside_a_server() {
     let (code, id, err) = said(ran.unwrap());
     assert_eq!(code, 0, "{err}");
     assert_eq!(id.trim().len(), 36, "{id}");
-    assert_eq!(home.run("key create --name x --scopes fly").0, 2);
+}
+
+#[test]
+fn a_key_is_judged_as_the_api_judges_it() {
+    let home = Home::new("judged");
+    let long = "x".repeat(101);
+    for (line, what) in [
+        ("key create --name x --scopes fly", "scopes"),
+        ("key create --name x --models nothing.here", "models"),
+        (&format!("key create --name {long}"), "name"),
+        (&format!("key create --name x --account {long}"), "name"),
+        (&format!("account create {long}"), "name"),
+    ] {
+        let (code, out, err) = home.run(line);
+        assert_eq!((code, out.as_str()), (2, ""), "{line}: {err}");
+        assert!(err.contains(what), "{line}: {err}");
+    }
+    assert_eq!(
+        home.run("account show default").0,
+        1,
+        "no account is made for it"
+    );
+    let line = "key create --name n --scopes read,run,read --models image_generate.imagen_4";
+    home.ok(line);
+    let keys: serde_json::Value = serde_json::from_str(&home.ok("key list --json")).unwrap();
+    assert_eq!(keys[0]["scopes"], serde_json::json!(["run", "read"]));
+    let models = serde_json::json!(["image_generate.imagen_4"]);
+    assert_eq!(keys[0]["models"], models);
+}
+
+#[test]
+fn keys_are_listed_and_deleted() {
+    let home = Home::new("keys");
+    let first = home.ok("key create --name first --account shop");
+    home.ok("key create --name second --account shop");
+    let list = home.ok("key list --account shop");
+    assert_eq!(list.lines().count(), 3, "{list}");
+    assert!(
+        !list.contains(first.trim()) && list.contains("second"),
+        "{list}"
+    );
+    let id = domain::key::ApiKey::parse(first.trim()).unwrap().id();
+    assert_eq!(
+        home.run(&format!("key delete {id}")).0,
+        1,
+        "of another account"
+    );
+    home.ok("key create --name third");
+    assert_eq!(home.run(&format!("key delete {id}")).0, 1);
+    home.ok(&format!("key delete {id} --account shop"));
+    assert_eq!(home.run(&format!("key delete {id} --account shop")).0, 1);
+    let list = home.ok("key list --account shop");
+    assert!(!list.contains("first") && list.contains("second"), "{list}");
+    assert_eq!(home.run("key list --account nobody").0, 1);
+}
+
+#[test]
+fn commands_are_audited() {
+    let home = Home::new("audit");
+    let _server = Server::start(&home);
+    home.ok("account create shop --credits 5");
+    let key = home.ok("key create --name operator --scope admin --account operators");
+    home.ok("credit grant --account shop --credits 2 --reference r");
+    home.ok("credit grant --account shop --credits 2 --reference r");
+    let id = domain::key::ApiKey::parse(key.trim()).unwrap().id();
+    home.ok(&format!("key delete {id} --account operators"));
+    let lines = audited(&home);
+    let actions: Vec<_> = lines.iter().map(|line| line.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        [
+            "key.delete",
+            "credits.grant",
+            "key.create",
+            "account.create",
+            "account.create",
+            "account.create"
+        ]
+    );
+    let (first, commands) = lines.split_last().unwrap();
+    assert_eq!(first.actor, Actor::Bootstrap);
+    assert!(commands.iter().all(|line| line.actor == Actor::Cli));
+    assert_eq!(commands[0].subject, id.as_str());
+}
+
+/// The audit log, newest first.
+fn audited(home: &Home) -> Vec<AuditLine> {
+    let url = format!("sqlite://{}/data/routerbase.db", home.0.display());
+    let filter = AuditFilter {
+        limit: 100,
+        ..AuditFilter::default()
+    };
+    let read = async {
+        let store = Store::open(&url, Access::Beside, 0).await.unwrap();
+        store.any_audit(&filter).await.unwrap()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(read)
 }
 
 #[test]
