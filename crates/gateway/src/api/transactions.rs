@@ -65,7 +65,7 @@ pub(super) struct TransactionList {
 /// One line for each task, payment, gift and correction. Pages reach the newest 10 000; for older
 /// ones name a time with `to`, or read month by month with both.
 #[utoipa::path(
-    get, path = "/api/v1/billing/transactions", operation_id = "listTransactions", tag = "Billing",
+    get, path = "/api/v1/billing/transactions", operation_id = "listTransactions", tag = "Billing", security(("key" = ["billing"])),
     params(
         ("page" = Option<i64>, Query, minimum = 1, description = "Which page; 1 unless given."),
         ("per_page" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Lines of a page; 20 unless given."),
