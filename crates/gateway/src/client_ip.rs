@@ -198,4 +198,22 @@ mod tests {
         let row = "for=6.6.6.6, for=\"[2001:db8::1]:4711\";proto=https, for=10.0.0.2";
         assert_eq!(client("10.0.0.1", &[("forwarded", row)]), "2001:db8::1");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_a_client_writes_changes_who_it_is(own in "[ -~]{0,40}", hops in 0_usize..3) {
+            let real = "198.51.100.1";
+            let proxies = ", 10.0.0.2".repeat(hops);
+            let row = format!("{own},{real}{proxies}");
+            proptest::prop_assert_eq!(client("10.0.0.1", &[("x-forwarded-for", &row)]), real);
+            let proxies = ", for=10.0.0.2".repeat(hops);
+            let row = format!("{own},for={real}{proxies}");
+            proptest::prop_assert_eq!(client("10.0.0.1", &[("forwarded", &row)]), real);
+            proptest::prop_assert_eq!(client("192.0.2.9", &[("forwarded", &row)]), "192.0.2.9");
+            // In the header that the proxies do not write it can only come to be nobody.
+            let both = [("forwarded", own.as_str()), ("x-forwarded-for", real)];
+            let named = client("10.0.0.1", &both);
+            proptest::prop_assert!(named == real || named == "nobody", "{}", named);
+        }
+    }
 }

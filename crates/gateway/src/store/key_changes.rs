@@ -6,13 +6,14 @@
 use domain::ids::{AccountId, KeyId};
 use domain::key::{ApiKey, Authority, Denied, Grant, Scope, Wish};
 use domain::order::Invalid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::audit::{self, Act, Action, Actor, Told};
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
 use super::keys::KeyRead;
 use super::{Store, StoreError, json, parse};
+use crate::clock::rfc3339;
 use crate::values;
 
 /// Most keys of an account.
@@ -117,9 +118,13 @@ impl Store {
     }
 }
 
-/// What a key may do, as the audit log keeps it.
-pub(super) fn told(grant: &Grant) -> Option<serde_json::Value> {
-    Some(json!(grant))
+/// What a key may do, as the audit log keeps it: in the words of the API.
+fn told(grant: &Grant) -> Option<Value> {
+    let mut told = json!(grant);
+    if let Some(end_ms) = told.as_object_mut()?.remove("expires_ms") {
+        told["expires_at"] = json!(end_ms.as_i64().map(rfc3339));
+    }
+    Some(told)
 }
 
 /// Where keys are changed: one account's, one change after another.

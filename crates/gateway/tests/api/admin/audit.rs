@@ -42,7 +42,7 @@ fn changes(
             "adminUpdateKey",
             "PUT",
             one.clone(),
-            json!({"models": [IMAGE]}),
+            json!({"models": [IMAGE], "expires_at": "2999-01-01T00:00:00Z"}),
             "key.update",
         ),
         ("adminDeleteKey", "DELETE", one, json!({}), "key.delete"),
@@ -158,6 +158,7 @@ async fn a_line_tells_what_was_and_what_is() {
         (&json!(null), &json!([IMAGE]))
     );
     assert_eq!(before["name"], after["name"]);
+    assert_eq!(after["expires_at"], "2999-01-01T00:00:00.000Z");
     assert_eq!(of("key.update")["subject"], key.as_str());
     assert_eq!(of("key.delete")["before"], after);
     assert_eq!(
