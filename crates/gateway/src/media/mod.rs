@@ -21,11 +21,13 @@ use bytes::Bytes;
 use domain::ids::TaskId;
 use domain::signing::derive;
 use domain::task::StoredFile;
+use futures_util::future::try_join_all;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
 
 pub use incoming::Incoming;
+use judge::EXTENSIONS;
 pub use judge::{HEAD_BYTES, Judged, judge};
 pub use serve::router;
 
@@ -34,6 +36,9 @@ const PART_BYTES: usize = 5 << 20;
 
 /// Parts of one upload under way at the same time.
 const PARTS: usize = 2;
+
+/// What an answer is called as a file.
+const ANSWER: &str = "answer.txt";
 
 /// Why a file is not stored.
 #[derive(Debug, thiserror::Error)]
@@ -146,8 +151,7 @@ impl Media {
         let judged = judge(head).ok_or_else(|| {
             MediaError::Never("the file is of no type that may be kept".to_owned())
         })?;
-        let name = format!("result-{}.{}", index.saturating_add(1), judged.extension);
-        let path = self.path(task, index, &name);
+        let path = self.path(task, index, &result_name(index, judged.extension));
         let copied = self.copy(path, first, incoming).await?;
         Ok(described(copied, judged, self.expires_ms(now_ms)))
     }
@@ -169,17 +173,38 @@ impl Media {
             size: None,
             duration_s: None,
         };
-        let path = self.path(task, index, "answer.txt");
+        let path = self.path(task, index, ANSWER);
         let text = Bytes::copy_from_slice(text.as_bytes());
         let copied = self.copy(path, text, Incoming::Bytes(Bytes::new())).await?;
         Ok(described(copied, judged, self.expires_ms(now_ms)))
     }
 
-    /// Removes a file; one that is not there counts as removed.
+    /// Removes a file, with what a try that broke off may have left beside it under another ending;
+    /// one that is not there counts as removed.
     ///
     /// # Errors
     /// The object store did not remove it.
     pub async fn remove(&self, path: &str) -> Result<(), MediaError> {
+        let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+        let beside = EXTENSIONS.map(|extension| format!("{stem}.{extension}"));
+        let others = beside.iter().filter(|other| *other != path);
+        let removals = others.map(String::as_str).chain([path]);
+        try_join_all(removals.map(|path| self.remove_one(path))).await?;
+        self.tidy_up(path).await;
+        Ok(())
+    }
+
+    /// Removes whatever tries have left of file `index` of a task that came to nothing.
+    ///
+    /// # Errors
+    /// The object store did not remove it.
+    pub async fn remove_remnant(&self, task: &TaskId, index: usize) -> Result<(), MediaError> {
+        self.remove(&self.path(task, index, ANSWER)).await?;
+        self.remove(&self.path(task, index, &result_name(index, EXTENSIONS[0])))
+            .await
+    }
+
+    async fn remove_one(&self, path: &str) -> Result<(), MediaError> {
         match self.objects.delete(&Path::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(unstored(&error)),
@@ -303,6 +328,10 @@ impl Media {
         // Refused, as it should be, when there is a file in it.
         let _ = tokio::fs::remove_dir(&folder).await;
     }
+}
+
+fn result_name(index: usize, extension: &str) -> String {
+    format!("result-{}.{extension}", index.saturating_add(1))
 }
 
 fn described(copied: Copied, judged: Judged, expires_ms: i64) -> StoredFile {

@@ -9,6 +9,7 @@ use domain::task::{AttemptChange, Change, Phase, Task};
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
+use super::files::{REMNANT_MS, remnants};
 use super::work::{Claim, Committed, Lease};
 use super::{Store, StoreError, json, parked};
 use crate::values;
@@ -35,6 +36,7 @@ impl Store {
                 clears_cancel: claim.task.is_cancel_asked && !change.task.is_cancel_asked,
                 owner: claim.owner.clone(),
                 epoch: claim.epoch,
+                remnants: remnants(&claim.task, &change.task),
                 change,
                 lease,
                 body,
@@ -70,6 +72,7 @@ struct Commit {
     owner: String,
     epoch: i64,
     change: Change,
+    remnants: Vec<String>,
     lease: Lease,
     body: String,
     clears_cancel: bool,
@@ -208,6 +211,12 @@ impl Commit {
                 ];
                 db.execute(FILE, values).await?;
             }
+        }
+        for path in &self.remnants {
+            let (account, id) = (task.account.as_str(), task.id.as_str());
+            let until_ms = self.now_ms.saturating_add(REMNANT_MS);
+            let values = values![path, account, id, "", 0, "", self.now_ms, until_ms];
+            db.execute(FILE, values).await?;
         }
         if let Some(url) = &task.callback_url {
             write_notice(db, &task.account, &task.id, url, self.now_ms).await?;

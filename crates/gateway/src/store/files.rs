@@ -1,4 +1,11 @@
 //! Result files by name, what is past its time, and the deployment's own secret.
+//!
+//! Invariant: whatever may be in the object store has a row, from the commit that ends its task on:
+//! of a task that ended well each file by its path, of one that failed while storing each place where
+//! a try may have left one, as a remnant.
+
+use domain::ids::TaskId;
+use domain::task::{Phase, Task};
 
 use super::committer::{Operation, Tx};
 use super::db::DbError;
@@ -7,6 +14,37 @@ use crate::values;
 
 /// How long an idempotency key is remembered, in milliseconds: 7 days.
 pub const IDEMPOTENCY_MS: i64 = 7 * 86_400_000;
+
+/// How long remnants are left alone, in milliseconds: a day. A worker that lost its lease may still
+/// be copying.
+pub(super) const REMNANT_MS: i64 = 86_400_000;
+
+const REMNANT: &str = "remnant:";
+
+/// Stands for the path of what is left of file `index` of a task; no path looks like it.
+#[must_use]
+pub fn remnant(task: &TaskId, index: usize) -> String {
+    format!("{REMNANT}{task}:{index}")
+}
+
+/// The task and the index of a remnant; `None` for the path of a file.
+#[must_use]
+pub fn of_remnant(path: &str) -> Option<(TaskId, usize)> {
+    let (task, index) = path.strip_prefix(REMNANT)?.split_once(':')?;
+    Some((TaskId(task.to_owned()), index.parse().ok()?))
+}
+
+/// What a change of a task may leave in the object store.
+pub(super) fn remnants(before: &Task, after: &Task) -> Vec<String> {
+    match (&before.phase, &after.phase) {
+        (Phase::Storing { output, .. }, Phase::Failed { .. }) => {
+            let answers = usize::from(output.answer.is_some());
+            let files = 0..output.sources.len().saturating_add(answers);
+            files.map(|index| remnant(&before.id, index)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
 
 /// What is known of a result file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +99,7 @@ impl Store {
         }))
     }
 
-    /// Files past their time, oldest first.
+    /// Files past their time, oldest first; see [`of_remnant`].
     ///
     /// # Errors
     /// The store is unavailable.

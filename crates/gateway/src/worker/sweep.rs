@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::media::Media;
+use crate::store::files::of_remnant;
 use crate::store::{Store, StoreError};
 
 /// How often it looks, in seconds.
@@ -66,7 +67,11 @@ impl Sweeper {
                     return Ok(removed);
                 }
                 // The object goes first: a crash in between leaves a row that is swept again.
-                match self.media.remove(&path).await {
+                let done = match of_remnant(&path) {
+                    Some((task, index)) => self.media.remove_remnant(&task, index).await,
+                    None => self.media.remove(&path).await,
+                };
+                match done {
                     Ok(()) => {
                         self.store.any_forget_file(path, now_ms).await?;
                         removed = removed.saturating_add(1);

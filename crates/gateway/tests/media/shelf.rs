@@ -13,7 +13,7 @@ use domain::upstream::Output;
 use gateway::clock::Clock;
 use gateway::entropy::Entropy;
 use gateway::store::accounts::NewAccount;
-use gateway::store::work::{Committed, Lease};
+use gateway::store::work::{Claim, Committed, Lease};
 use gateway::store::{Access, Store};
 use serde_json::json;
 
@@ -104,7 +104,16 @@ impl Shelf {
 
     /// Ends a task with these files.
     pub(crate) async fn put(&self, files: Vec<StoredFile>) {
-        self.submit().await;
+        self.end(Output::default(), Outcome::Stored(files)).await;
+    }
+
+    /// Ends a task whose output cannot be stored.
+    pub(crate) async fn lose(&self, output: Output) -> TaskId {
+        self.end(output, Outcome::Lost).await
+    }
+
+    async fn end(&self, output: Output, outcome: Outcome) -> TaskId {
+        let id = self.submit().await;
         let now_ms = self.clock.now_ms();
         let claims = self.store.claim("test", 1, now_ms).await.unwrap();
         let [claim] = claims.as_slice() else {
@@ -122,7 +131,7 @@ impl Shelf {
                 lookups: 0,
                 is_dirty: false,
             },
-            output: Output::default(),
+            output,
             since_ms: now_ms,
         };
         let rules = Rules {
@@ -131,9 +140,14 @@ impl Shelf {
             quiet_ms: 0,
             jitter: 0,
         };
-        let change = advance(&task, Outcome::Stored(files), now_ms, &rules).unwrap();
-        let committed = self.store.commit(claim, change, Lease::Release, now_ms);
+        let claim = Claim {
+            task,
+            ..claim.clone()
+        };
+        let change = advance(&claim.task, outcome, now_ms, &rules).unwrap();
+        let committed = self.store.commit(&claim, change, Lease::Release, now_ms);
         assert_eq!(committed.await.unwrap(), Committed::Yes);
+        id
     }
 }
 

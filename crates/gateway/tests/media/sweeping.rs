@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use domain::price::Usage;
 use domain::task::StoredFile;
+use domain::upstream::{Answer, Output, Source};
 use gateway::media::{Incoming, Media};
 use gateway::worker::Sweeper;
 use object_store::memory::InMemory;
@@ -13,6 +15,8 @@ use crate::full::Failing;
 use crate::place::{RETENTION_MS, places, settings, task};
 use crate::png;
 use crate::shelf::{NOW_MS, Shelf};
+
+const DAY_MS: i64 = 86_400_000;
 
 fn sweeper(shelf: &Shelf, media: &Media) -> Sweeper {
     Sweeper {
@@ -100,4 +104,39 @@ async fn files_that_resist_stay_and_the_others_go() {
     assert_eq!(left.len(), 250);
     assert!(left.iter().all(|path| path.contains("stuck")));
     assert_eq!(sweeper.sweep(&stop).await.unwrap(), 0);
+}
+
+/// Two files and an answer were to be stored; one came as another type at the second try.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_task_had_stored_goes_a_day_later() {
+    for place in places().await {
+        let shelf = Shelf::new().await;
+        let output = Output {
+            sources: vec![Source::Inline(String::new()); 2],
+            answer: Some(Answer {
+                text: "because".to_owned(),
+                finish_reason: "stop".to_owned(),
+                usage: Usage::default(),
+            }),
+        };
+        let lost = shelf.lose(output).await;
+        let files = [png(40), b"GIF89a and more".to_vec()];
+        for (index, file) in [(0, 0), (1, 0), (1, 1)] {
+            let file = Incoming::Bytes(files[file].clone().into());
+            place.media.keep(&lost, index, file, NOW_MS).await.unwrap();
+        }
+        let answer = place.media.keep_text(&lost, 2, "because", NOW_MS).await;
+        answer.unwrap();
+        let fresh = keep(&place.media, 7, NOW_MS + DAY_MS).await;
+        shelf.put(vec![fresh.clone()]).await;
+        assert_eq!(place.found().len(), 5);
+        let sweeper = sweeper(&shelf, &place.media);
+        let stop = CancellationToken::new();
+        for (at_ms, swept, left) in [(DAY_MS - 1, 0, 5), (DAY_MS, 3, 1)] {
+            shelf.hand.store(NOW_MS + at_ms, Ordering::Release);
+            assert_eq!(sweeper.sweep(&stop).await.unwrap(), swept, "{}", place.name);
+            assert_eq!(place.found().len(), left, "{}", place.name);
+        }
+        assert_eq!(place.found(), [fresh.path]);
+    }
 }

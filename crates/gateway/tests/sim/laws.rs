@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use domain::credits::Credits;
 use domain::task::{Phase, Status, Task};
+use futures_util::StreamExt;
 use gateway::store::Store;
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
@@ -160,6 +161,15 @@ impl Laws {
     pub(crate) async fn ledger(&self) {
         for problem in self.store.any_ledger_check().await.unwrap().problems {
             self.trace.wrong(&format!("ledger: {problem}"));
+        }
+    }
+
+    /// What was swept leaves nothing that nobody would ever find again.
+    pub(crate) async fn bucket(&self) {
+        let left: Vec<_> = self.memory.list(None).collect().await;
+        for object in left {
+            let path = object.unwrap().location;
+            self.trace.wrong(&format!("{path} is left for ever"));
         }
     }
 

@@ -12,10 +12,11 @@ use gateway::entropy::Entropy;
 use gateway::media::{Media, MediaSettings};
 use gateway::net::{Net, NetSettings};
 use gateway::store::{Gate, Store, StoreError};
-use gateway::worker::{Worker, WorkerParts, WorkerSettings};
+use gateway::worker::{Sweeper, Worker, WorkerParts, WorkerSettings};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
 use crate::dice::Dice;
@@ -132,6 +133,7 @@ impl World {
         // Zombies have their last chance.
         sleep(ms(150_000)).await;
         laws.ledger().await;
+        self.sweep(&laws).await;
         for task in &ended {
             laws.end(task).await;
             self.upstream.count(match &task.phase {
@@ -142,6 +144,28 @@ impl World {
         self.upstream.counts()
     }
 
+    /// Long after everything was to be removed, nothing is left.
+    async fn sweep(&self, laws: &Laws) {
+        let sweeper = Sweeper {
+            store: self.store.clone(),
+            media: self.media(),
+            clock: Clock::manual(i64::MAX / 2).0,
+        };
+        let stop = CancellationToken::new();
+        sweeper.sweep(&stop).await.unwrap();
+        laws.bucket().await;
+    }
+
+    fn media(&self) -> Media {
+        let settings = MediaSettings {
+            url: String::new(),
+            options: Vec::new(),
+            retention_ms: 86_400_000,
+            bytes_max: FILE_BYTES_MAX as u64,
+        };
+        Media::over(Arc::new(self.objects.clone()), settings, SECRET)
+    }
+
     fn node(&self, lives: &mut JoinSet<()>) -> Node {
         let skew_ms = i64::try_from(self.dice.between(0, self.plan.skew_ms)).unwrap();
         let (clock, behind_ms) = Clock::following(self.clock.now_ms() + skew_ms);
@@ -149,16 +173,7 @@ impl World {
             store: self.store.clone(),
             catalogue: Arc::clone(&self.catalogue),
             net: self.net.clone(),
-            media: Media::over(
-                Arc::new(self.objects.clone()),
-                MediaSettings {
-                    url: String::new(),
-                    options: Vec::new(),
-                    retention_ms: 86_400_000,
-                    bytes_max: FILE_BYTES_MAX as u64,
-                },
-                SECRET,
-            ),
+            media: self.media(),
             clock,
             entropy: self.entropy.clone(),
             secret: SECRET.to_owned(),

@@ -1,8 +1,12 @@
 //! Result files and the deployment's secret.
 
+use domain::price::Usage;
+use domain::task::Outcome;
+use domain::upstream::{Answer, Output, Source};
 use futures_util::future::join_all;
+use gateway::store::files::of_remnant;
 
-use crate::fixture::{accepted, finished, intended, steps, stored, tenant, upstream_id};
+use crate::fixture::{accepted, failed, finished, intended, steps, stored, tenant, upstream_id};
 use crate::support::{NOW_MS, stores};
 
 #[tokio::test]
@@ -60,5 +64,49 @@ async fn nodes_that_start_together_agree_on_the_secret() {
         );
         let later = twin.any_secret("another".to_owned()).await;
         assert_eq!(later.as_ref(), Ok(&answers[0]));
+    }
+}
+
+/// What was kept before the rest was lost is found again, but not served.
+#[tokio::test]
+async fn a_task_that_fails_while_storing_leaves_remnants() {
+    const DAY_MS: i64 = 86_400_000;
+    for db in stores().await {
+        let tenant = tenant(&db.store, 100).await;
+        let output = Output {
+            sources: vec![Source::Link("https://example.com/a".to_owned()); 2],
+            answer: Some(Answer {
+                text: "because".to_owned(),
+                finish_reason: "stop".to_owned(),
+                usage: Usage::default(),
+            }),
+        };
+        let storing = || {
+            [
+                intended(0),
+                accepted(&upstream_id()),
+                Outcome::Finished(output.clone()),
+            ]
+        };
+        let mut lost = tenant.claimed(&db.store, 1).await;
+        steps(&db.store, &mut lost, storing()).await;
+        steps(&db.store, &mut lost, [Outcome::NotStored, Outcome::Lost]).await;
+        let mut good = tenant.claimed(&db.store, 1).await;
+        steps(&db.store, &mut good, storing()).await;
+        steps(&db.store, &mut good, [stored("folder/result-1.png")]).await;
+        let mut bad = tenant.claimed(&db.store, 1).await;
+        steps(&db.store, &mut bad, [intended(0), failed()]).await;
+        let early = db.store.any_expired_files(NOW_MS + DAY_MS - 1, 10).await;
+        assert_eq!(early.unwrap(), ["folder/result-1.png"], "{}", db.name);
+        let mut found = db
+            .store
+            .any_expired_files(NOW_MS + DAY_MS, 10)
+            .await
+            .unwrap();
+        found.sort();
+        let remnants = found.iter().filter_map(|path| of_remnant(path));
+        let wanted = (0..3).map(|index| (lost.task.id.clone(), index));
+        assert!(remnants.eq(wanted), "{}: {found:?}", db.name);
+        assert_eq!(found.len(), 4);
     }
 }
