@@ -14,6 +14,7 @@ pub mod order;
 pub mod parameter;
 pub mod price;
 pub mod signing;
+pub mod stripe;
 pub mod switches;
 pub mod task;
 pub mod upstream;

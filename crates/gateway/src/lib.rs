@@ -14,5 +14,6 @@ pub mod net;
 pub mod sandbox;
 pub mod spawn;
 pub mod store;
+pub mod stripe;
 pub mod view;
 pub mod worker;

@@ -15,7 +15,7 @@ enum Knows {
 
 use Knows::{AllBut, Only};
 
-const GATEWAY: [(&str, Knows); 14] = [
+const GATEWAY: [(&str, Knows); 15] = [
     ("clock", Only(&[])),
     ("entropy", Only(&[])),
     ("spawn", Only(&[])),
@@ -25,6 +25,7 @@ const GATEWAY: [(&str, Knows); 14] = [
     ("metrics", Only(&[])),
     ("view", Only(&["clock", "store"])),
     ("net", Only(&["clock", "entropy", "spawn"])),
+    ("stripe", Only(&["net"])),
     ("media", AllBut(&["api", "worker", "callbacks", "edge"])),
     (
         "sandbox",
@@ -37,7 +38,7 @@ const GATEWAY: [(&str, Knows); 14] = [
     ),
     (
         "api",
-        AllBut(&["worker", "net", "media", "callbacks", "sandbox"]),
+        AllBut(&["worker", "net", "media", "callbacks", "sandbox", "stripe"]),
     ),
     ("edge", AllBut(&["worker", "store", "callbacks", "media"])),
 ];

@@ -38,6 +38,17 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     }
 }
 
+/// A body as it came, whatever is in it.
+pub(super) struct Raw(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        read(request).await.map(Self)
+    }
+}
+
 /// A content type, if given, must be one of JSON.
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(given) = headers.get(CONTENT_TYPE) else {

@@ -39,8 +39,8 @@ words! {
     Endpoint {
         Submit = "submit", Estimate = "estimate", Task = "task", Tasks = "tasks",
         Stream = "stream", Attempts = "attempts", Cancel = "cancel", Callbacks = "callbacks",
-        Models = "models", Keys = "keys", Billing = "billing", Admin = "admin", Probe = "probe",
-        Docs = "docs", Results = "results", Other = "other",
+        Models = "models", Keys = "keys", Billing = "billing", Receipts = "receipts",
+        Admin = "admin", Probe = "probe", Docs = "docs", Results = "results", Other = "other",
     }
 }
 
@@ -49,11 +49,21 @@ words! {
     Submitted { Accepted = "accepted", Replayed = "replayed", Refused = "refused" }
 }
 
+words! {
+    /// What can come of payments.
+    TopUp {
+        Opened = "opened", Unopened = "unopened", Credited = "credited", Repeated = "repeated",
+        Foreign = "foreign", Unclaimed = "unclaimed", Forged = "forged", Refunded = "refunded",
+        Disputed = "disputed",
+    }
+}
+
 /// The counters.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: [[AtomicU64; CLASSES.len()]; Endpoint::ALL.len()],
     submits: [AtomicU64; Submitted::ALL.len()],
+    top_ups: [AtomicU64; TopUp::ALL.len()],
 }
 
 impl Counters {
@@ -66,6 +76,10 @@ impl Counters {
 
     pub(super) fn submitted(&self, outcome: Submitted) {
         self.submits[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn top_up(&self, outcome: TopUp) {
+        self.top_ups[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Answered requests by endpoint and status class.
@@ -86,6 +100,15 @@ impl Counters {
         };
         Submitted::ALL.into_iter().map(read)
     }
+
+    /// Payments by what came of them.
+    pub fn top_ups(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let read = |outcome: TopUp| {
+            let count = self.top_ups[outcome as usize].load(Ordering::Relaxed);
+            (outcome.as_str(), count)
+        };
+        TopUp::ALL.into_iter().map(read)
+    }
 }
 
 impl Collector for Counters {
@@ -100,6 +123,12 @@ impl Collector for Counters {
         let name = "routerbase_submits";
         let mut family = encoder.encode_descriptor(name, "Submits answered", None, kind)?;
         for (outcome, count) in self.submits() {
+            let labels = [("outcome", outcome)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        let name = "routerbase_top_ups";
+        let mut family = encoder.encode_descriptor(name, "Payments", None, kind)?;
+        for (outcome, count) in self.top_ups() {
             let labels = [("outcome", outcome)];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
@@ -121,11 +150,14 @@ mod tests {
         }
         counters.request(Endpoint::Submit, StatusCode::PAYMENT_REQUIRED);
         counters.submitted(Submitted::Replayed);
+        counters.top_up(TopUp::Disputed);
         let text = page.render();
         let lines = |start| text.lines().filter(move |line| line.starts_with(start));
         let requests = lines("routerbase_http_requests_total{").count();
         assert_eq!(requests, Endpoint::ALL.len() * CLASSES.len());
         assert_eq!(lines("routerbase_submits_total{").count(), 3);
+        let top_ups = lines("routerbase_top_ups_total{").count();
+        assert_eq!(top_ups, TopUp::ALL.len());
         for line in [
             "# TYPE routerbase_http_requests_total counter",
             "routerbase_http_requests_total{endpoint=\"submit\",status=\"4xx\"} 1",
@@ -133,6 +165,8 @@ mod tests {
             "routerbase_http_requests_total{endpoint=\"other\",status=\"5xx\"} 0",
             "routerbase_submits_total{outcome=\"replayed\"} 1",
             "routerbase_submits_total{outcome=\"refused\"} 0",
+            "routerbase_top_ups_total{outcome=\"disputed\"} 1",
+            "routerbase_top_ups_total{outcome=\"credited\"} 0",
         ] {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");
         }

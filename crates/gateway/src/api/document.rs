@@ -13,8 +13,8 @@ use utoipa::{IntoResponses, Modify, OpenApi as _};
 
 use super::tag::{KnownTags, tagged};
 use super::{
-    ApiError, ErrorBody, admin, billing, callbacks, keys, list, models, probe, refusals, shape,
-    stream, submit, task, transactions,
+    ApiError, ErrorBody, admin, billing, callbacks, keys, list, models, probe, receipts, refusals,
+    shape, stream, submit, task, topup, transactions,
 };
 
 /// The page. It brings its own script and style, and asks only for `/openapi.json`.
@@ -36,7 +36,7 @@ const PAGE: &str = include_str!("docs.html");
         callbacks::list, callbacks::read, callbacks::replay, callbacks::secret, callbacks::rotate,
         callbacks::test,
         keys::list, keys::create, keys::update, keys::delete,
-        billing::balance, transactions::list,
+        billing::balance, transactions::list, topup::open, receipts::receive,
         admin::accounts::list, admin::accounts::create, admin::accounts::read, admin::accounts::update,
         admin::keys::list, admin::keys::create, admin::keys::update, admin::keys::delete,
         admin::credits::grant, admin::providers::list,

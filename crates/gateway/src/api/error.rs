@@ -228,6 +228,13 @@ impl ApiError {
         self
     }
 
+    /// The same refusal with the reason for the log.
+    #[must_use]
+    pub fn because(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
     /// A mistake of ours; the detail goes to the log.
     #[must_use]
     pub fn internal(detail: impl Into<String>) -> Self {

@@ -11,6 +11,7 @@ mod body;
 mod callbacks;
 mod caller;
 pub mod counters;
+pub mod desk;
 mod document;
 mod error;
 mod front;
@@ -21,6 +22,7 @@ mod prefer;
 mod pricing;
 mod probe;
 mod query;
+mod receipts;
 mod refusals;
 mod shape;
 mod stream;
@@ -28,6 +30,7 @@ mod submit;
 mod switchboard;
 mod tag;
 mod task;
+mod topup;
 mod transactions;
 mod wait;
 
@@ -46,6 +49,7 @@ use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::Store;
 use counters::{Counters, Endpoint};
+use desk::Desk;
 pub use document::openapi;
 pub use error::{ApiError, ErrorBody, Kind};
 use front::FrontLayer;
@@ -71,6 +75,8 @@ pub struct Api {
     pub may_call: Arc<MayCall>,
     /// Sends a test callback.
     pub send_test: Arc<dyn Fn(TestCallback) -> BoxFuture<'static, TestResult> + Send + Sync>,
+    /// Payments and mails, as far as they are set up.
+    pub desk: Desk,
     /// The text of the metrics page.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Set when the process is about to end: whoever waits is answered early.
@@ -209,6 +215,18 @@ fn money(routes: Routes) -> Routes {
             &below("transactions"),
             Endpoint::Billing,
             get(transactions::list),
+        )
+        .at(&below("topup"), Endpoint::Billing, post(topup::open))
+        .at(
+            &below("stripe/webhook"),
+            Endpoint::Receipts,
+            post(receipts::receive),
+        )
+        .at("/billing/paid", Endpoint::Billing, get(topup::paid))
+        .at(
+            "/billing/cancelled",
+            Endpoint::Billing,
+            get(topup::cancelled),
         )
 }
 

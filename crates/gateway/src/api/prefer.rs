@@ -41,7 +41,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Wishes {
 }
 
 /// A header that comes at most once.
-fn one<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, ApiError> {
+pub(super) fn one<'h>(
+    headers: &'h HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'h str>, ApiError> {
     let mut given = headers.get_all(name).iter();
     let Some(first) = given.next() else {
         return Ok(None);
@@ -54,7 +57,8 @@ fn one<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>
         .map_err(|_| ApiError::invalid(name, "must be ASCII"))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+/// The client's key for this request.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(key) = one(headers, IDEMPOTENCY_KEY)? else {
         return Ok(None);
     };

@@ -70,6 +70,13 @@ refusals! {
     Unavailable: Overloaded,
         "Too much is waiting, or the store cannot be reached. Nothing was recorded; see Retry-After.",
         "The server is busy or cannot reach its store. Nothing was recorded; try again.";
+    PaymentsAway: Overloaded,
+        "Stripe or the store cannot be reached. Nothing was charged; see Retry-After.",
+        "The payment page could not be opened. Nothing was charged; try again.";
+    Twin: Conflict, "The same request with the same key is being answered.",
+        "The same request is being answered; try again.";
+    Forged: BadRequest, "The signature is not Stripe's, or the body is none of its messages.",
+        "The signature is missing, wrong or too old.";
     FeatureDisabled: FeatureDisabled, "The model or feature is switched off.",
         "The model video_generate.kling_2_6 is switched off.";
 }

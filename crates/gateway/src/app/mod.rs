@@ -3,6 +3,7 @@
 //! Invariant: the only module that knows all others. What one part needs of another is handed to it
 //! here, as a value or a function.
 
+mod billing;
 pub mod bootstrap;
 mod catalogue;
 mod clocks;
@@ -316,6 +317,7 @@ impl Parts {
         let metrics = self.metrics.clone();
         let own_origin = Url::parse(&public_url).ok().map(|url| url.origin());
         Api {
+            desk: self.desk(&public_url),
             store: self.store.clone(),
             catalogue: Arc::clone(&self.catalogue),
             clock: self.clock.clone(),

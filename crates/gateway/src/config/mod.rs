@@ -3,6 +3,7 @@
 //! Invariant: read once, at the start; a setting that is unknown or wrong starts nothing, and every
 //! problem is told at once. What is secret is never shown by `Debug`.
 
+mod billing;
 mod layers;
 mod read;
 mod secret;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use billing::{Login, SmtpSettings, SmtpTls, StripeSettings};
 use domain::credits::Credits;
 use domain::key::ApiKey;
 use ipnet::IpNet;
@@ -116,6 +118,10 @@ pub struct Config {
     pub catalogue: CatalogueSettings,
     /// `[prices]`
     pub prices: PriceSettings,
+    /// `[stripe]`
+    pub stripe: StripeSettings,
+    /// `[smtp]`; `None` without a host.
+    pub smtp: Option<SmtpSettings>,
     /// `[log]`
     pub log: LogSettings,
     /// `[providers.<id>]`

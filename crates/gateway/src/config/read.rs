@@ -15,7 +15,7 @@ use super::layers::{Layers, Value};
 use super::{
     BootstrapSettings, CatalogueSettings, Config, ConfigError, ConfigErrors, DatabaseSettings,
     EgressSettings, Hidden, LogFormat, LogSettings, MediaSettings, Options, PriceSettings,
-    ProviderSettings, Role, Secrets, ServerSettings, WorkerSettings,
+    ProviderSettings, Role, Secrets, ServerSettings, WorkerSettings, billing,
 };
 
 /// Variables of other programs that object stores of Amazon's kind are set up by.
@@ -44,6 +44,8 @@ pub(super) fn config(mut layers: Layers, secrets: Secrets) -> Result<Config, Con
         prices: PriceSettings {
             margin_bp: reader.parsed("prices.margin", basis_points),
         },
+        stripe: billing::stripe(&mut reader, &secrets),
+        smtp: billing::smtp(&mut reader, &secrets),
         log: LogSettings {
             level: reader.parsed("log.level", level),
             format: reader.choice(
@@ -149,7 +151,7 @@ fn providers(reader: &mut Reader) -> BTreeMap<String, ProviderSettings> {
     providers
 }
 
-struct Reader {
+pub(super) struct Reader {
     layers: Layers,
     problems: Vec<ConfigError>,
 }
@@ -163,11 +165,15 @@ impl Reader {
         }
     }
 
-    fn text_or_none(&self, key: &str) -> Option<String> {
+    pub(super) fn text_or_none(&self, key: &str) -> Option<String> {
         Some(self.text(key)).filter(|text| !text.is_empty())
     }
 
-    fn int<T: TryFrom<i64> + Default>(&mut self, key: &str, range: RangeInclusive<i64>) -> T {
+    pub(super) fn int<T: TryFrom<i64> + Default>(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<i64>,
+    ) -> T {
         let int = match self.layers.get(key).map(|setting| &setting.value) {
             Some(Value::Int(int)) => *int,
             _ => 0,
@@ -181,7 +187,7 @@ impl Reader {
     }
 
     /// A text, or a decimal number as it is written.
-    fn parsed<T: Placeholder>(
+    pub(super) fn parsed<T: Placeholder>(
         &mut self,
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, &'static str>,
@@ -193,7 +199,7 @@ impl Reader {
     }
 
     /// A text whose being empty means that it is not set.
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &mut self,
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, &'static str>,
@@ -208,7 +214,11 @@ impl Reader {
         }
     }
 
-    fn choice<T: Copy, const N: usize>(&mut self, key: &str, choices: &[(&str, T); N]) -> T {
+    pub(super) fn choice<T: Copy, const N: usize>(
+        &mut self,
+        key: &str,
+        choices: &[(&str, T); N],
+    ) -> T {
         let word = self.text(key);
         let found = choices.iter().find(|(known, _)| *known == word);
         if found.is_none() {
@@ -243,7 +253,7 @@ impl Reader {
         self.layers.get(key).map(|setting| setting.at.clone())
     }
 
-    fn note(&mut self, key: &str, message: &str) {
+    pub(super) fn note(&mut self, key: &str, message: &str) {
         let at = self.at(key).unwrap_or_default();
         self.problems.push(ConfigError {
             at,
@@ -253,7 +263,7 @@ impl Reader {
 }
 
 /// What stands where a value could not be read; never seen, because the settings are refused.
-trait Placeholder {
+pub(super) trait Placeholder {
     fn placeholder() -> Self;
 }
 
@@ -287,7 +297,7 @@ fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(address)
 }
 
-fn base_url(text: &str) -> Result<String, &'static str> {
+pub(super) fn base_url(text: &str) -> Result<String, &'static str> {
     const FORM: &str = "must be an http or https URL without user, query and fragment";
     let url = Url::parse(text).map_err(|_| FORM)?;
     let is_plain = matches!(url.scheme(), "http" | "https")

@@ -62,6 +62,13 @@ fn the_embedded_file_is_the_default() {
     assert_eq!(config.worker.concurrency, 256);
     assert_eq!(config.catalogue.folder, None);
     assert_eq!(config.prices.margin_bp, 10_000);
+    let stripe = &config.stripe;
+    assert_eq!(stripe.base_url, "https://api.stripe.com");
+    assert!(stripe.secret_key.is_none() && stripe.webhook_secret.is_none());
+    assert!(stripe.success_url.is_none() && stripe.cancel_url.is_none());
+    let bounds = (stripe.amount_min, stripe.amount_max);
+    assert_eq!(bounds, (Credits(1_000_000), Credits(10_000_000_000)));
+    assert!(config.smtp.is_none());
     assert_eq!(config.log.level, "info");
     assert_eq!(config.log.format, LogFormat::Text);
     assert!(config.providers.is_empty());
@@ -103,6 +110,22 @@ fn every_setting_can_be_a_variable() {
         ("ROUTERBASE_WORKER__CONCURRENCY", "8"),
         ("ROUTERBASE_CATALOGUE__FOLDER", "/etc/routerbase"),
         ("ROUTERBASE_PRICES__MARGIN", "1.25"),
+        ("ROUTERBASE_STRIPE__BASE_URL", "http://127.0.0.1:12111/"),
+        (
+            "ROUTERBASE_STRIPE__SUCCESS_URL",
+            "https://shop.example/?p=1",
+        ),
+        ("ROUTERBASE_STRIPE__CANCEL_URL", "https://shop.example/"),
+        ("ROUTERBASE_STRIPE__AMOUNT_MIN", "0.5"),
+        ("ROUTERBASE_STRIPE__AMOUNT_MAX", "20"),
+        ("STRIPE_SECRET_KEY", "sk_hush"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_hush"),
+        ("ROUTERBASE_SMTP__HOST", "mail.example.com"),
+        ("ROUTERBASE_SMTP__PORT", "465"),
+        ("ROUTERBASE_SMTP__TLS", "tls"),
+        ("ROUTERBASE_SMTP__USERNAME", "billing"),
+        ("SMTP_PASSWORD", "hush-mail"),
+        ("ROUTERBASE_SMTP__FROM", "Billing <billing@example.com>"),
         ("ROUTERBASE_LOG__LEVEL", "warn,gateway=debug"),
         ("ROUTERBASE_LOG__FORMAT", "json"),
         ("ROUTERBASE_PROVIDERS__KIE__BASE_URL", "http://127.0.0.1:9/"),
@@ -132,6 +155,18 @@ fn every_setting_can_be_a_variable() {
     assert_eq!(config.bootstrap.credits, Credits(2_500_000));
     assert!(config.bootstrap.key.is_some());
     assert_eq!(config.prices.margin_bp, 12_500);
+    let stripe = &config.stripe;
+    assert_eq!(stripe.base_url, "http://127.0.0.1:12111");
+    let page = stripe.success_url.as_deref();
+    assert_eq!(page, Some("https://shop.example/?p=1"));
+    assert_eq!(stripe.amount_min, Credits(500_000));
+    let key = stripe.secret_key.as_ref().map(Hidden::reveal);
+    assert_eq!(key, Some("sk_hush"));
+    let smtp = config.smtp.as_ref().unwrap();
+    assert_eq!((smtp.port, smtp.tls), (465, SmtpTls::Always));
+    assert_eq!(smtp.from.email.to_string(), "billing@example.com");
+    let login = smtp.login.as_ref().unwrap();
+    assert_eq!(login.password.reveal(), "hush-mail");
     assert_eq!(config.log.format, LogFormat::Json);
     let kie = config.providers["kie"].base_url.as_deref();
     assert_eq!(kie, Some("http://127.0.0.1:9"));
@@ -183,6 +218,37 @@ fn all_problems_are_told_at_once_with_their_places() {
     }
     assert_eq!(errors.0.len(), 16, "{shown}");
     assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn payments_and_mails_are_set_up_whole_or_not_at_all() {
+    let wrong = |variables: &[(&str, &str)], name: &str| {
+        let errors = load(variables).unwrap_err();
+        assert_eq!(errors.0.len(), 1, "{errors}");
+        assert!(errors.to_string().contains(name), "{errors}");
+    };
+    for amount in ["0.49", "1000000", "1.005", "x", "-1"] {
+        wrong(
+            &[("ROUTERBASE_STRIPE__AMOUNT_MAX", amount)],
+            "stripe.amount_max",
+        );
+    }
+    wrong(
+        &[("ROUTERBASE_STRIPE__AMOUNT_MIN", "10000.01")],
+        "stripe.amount_max",
+    );
+    wrong(
+        &[("ROUTERBASE_STRIPE__SUCCESS_URL", "/paid")],
+        "stripe.success_url",
+    );
+    let host = ("ROUTERBASE_SMTP__HOST", "mail.example.com");
+    wrong(&[host], "smtp.from");
+    wrong(&[host, ("ROUTERBASE_SMTP__FROM", "nobody")], "smtp.from");
+    let from = ("ROUTERBASE_SMTP__FROM", "a@example.com");
+    let name = ("ROUTERBASE_SMTP__USERNAME", "a");
+    wrong(&[host, from, name], "SMTP_PASSWORD");
+    wrong(&[host, from, ("ROUTERBASE_SMTP__TLS", "ssl")], "smtp.tls");
+    assert!(load(&[host, from]).unwrap().smtp.is_some());
 }
 
 #[test]

@@ -100,6 +100,21 @@ impl<'a> Outgoing<'a> {
         Self::new(Method::POST, url, Trust::Outside, headers, Some(body))
     }
 
+    /// A POST to an address that the operator configured, with a secret as its bearer.
+    ///
+    /// # Errors
+    /// When the URL is no plain http(s) URL, the secret does not fit a header, or a header belongs
+    /// to the framing.
+    pub fn operator(
+        url: Url,
+        secret: &str,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Self, Refused> {
+        attach(&mut headers, &Auth::Bearer, secret)?;
+        Self::new(Method::POST, url, Trust::Operator, headers, Some(body))
+    }
+
     /// Where it goes.
     #[must_use]
     pub fn url(&self) -> &Url {

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod admin_accounts;
 pub mod audit;
 pub mod callback_secrets;
+pub mod checkouts;
 mod commit;
 mod committer;
 pub mod db;

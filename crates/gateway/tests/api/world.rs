@@ -275,6 +275,7 @@ fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>) -> Api {
             };
             async move { result }.boxed()
         }),
+        desk: gateway::api::desk::Desk::default(),
         metrics: Arc::new(|| "up 1\n".to_owned()),
         is_draining: Arc::new(AtomicBool::new(false)),
         switchboard: Switchboard::default(),

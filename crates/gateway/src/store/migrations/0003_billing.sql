@@ -11,7 +11,7 @@ CREATE TABLE checkouts (
     payment TEXT,
     created_ms BIGINT NOT NULL
 );
-CREATE UNIQUE INDEX checkouts_payment ON checkouts (payment) WHERE payment IS NOT NULL;
+CREATE INDEX checkouts_payment ON checkouts (payment) WHERE payment IS NOT NULL;
 
 CREATE TABLE alerts (
     id TEXT NOT NULL PRIMARY KEY,
