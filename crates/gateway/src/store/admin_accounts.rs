@@ -11,6 +11,7 @@ use super::accounts::{Grant, Granted, Granting};
 use super::audit::{self, Act, Action, Told};
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
+use super::parked::UNLIMITED;
 use super::{Store, StoreError};
 use crate::values;
 
@@ -25,6 +26,8 @@ pub struct AccountRead {
     pub balance: Balance,
     /// When it was suspended, Unix milliseconds; nothing if it is not.
     pub suspended_ms: Option<i64>,
+    /// How many of its tasks may be under way at once; `None` for as many as it likes.
+    pub tasks_max: Option<u32>,
     /// When it was made, Unix milliseconds.
     pub created_ms: i64,
 }
@@ -34,7 +37,7 @@ pub struct AccountRead {
 pub struct AccountCounts {
     /// Its keys, expired ones too.
     pub keys: i64,
-    /// Its tasks that wait for their turn.
+    /// Its tasks that wait for their turn, or for a place among those under way.
     pub queued: i64,
     /// Its tasks under way.
     pub under_way: i64,
@@ -56,6 +59,9 @@ pub struct AccountWish {
     pub name: Option<String>,
     /// Whether it is suspended: its keys are refused, its tasks go on.
     pub is_suspended: Option<bool>,
+    /// How many of its tasks may be under way at once; `Some(None)` for as many as it likes. What is
+    /// beyond goes on; what waits is let in by [`Store::any_let_in`].
+    pub tasks_max: Option<Option<u32>>,
 }
 
 /// What came of a wish to change an account.
@@ -99,24 +105,28 @@ pub enum Credited {
     Missing,
 }
 
-const ONE: &str = "SELECT id, name, posted, held, suspended_ms, created_ms FROM accounts
+const ONE: &str = "SELECT id, name, posted, held, suspended_ms, created_ms, tasks_active_max
+    FROM accounts
     WHERE id = $1";
 
-const NAMED: &str = "SELECT id, name, posted, held, suspended_ms, created_ms FROM accounts
+const NAMED: &str = "SELECT id, name, posted, held, suspended_ms, created_ms, tasks_active_max
+    FROM accounts
     WHERE name = $1";
 
-const LIST: &str = "SELECT id, name, posted, held, suspended_ms, created_ms FROM accounts
+const LIST: &str = "SELECT id, name, posted, held, suspended_ms, created_ms, tasks_active_max
+    FROM accounts
     WHERE (created_ms, id) < ($1, $2) ORDER BY created_ms DESC, id DESC LIMIT $3";
 
 const COUNTS: &str = "SELECT
     (SELECT CAST(COUNT(*) AS BIGINT) FROM api_keys WHERE account = $1),
-    (SELECT CAST(COUNT(*) AS BIGINT) FROM tasks WHERE account = $1 AND lane = 1),
+    (SELECT CAST(COUNT(*) AS BIGINT) FROM tasks WHERE account = $1 AND lane IN (1, 3)),
     (SELECT CAST(COUNT(*) AS BIGINT) FROM tasks WHERE account = $1 AND lane = 2)";
 
 const IS_OTHERS: &str = "SELECT 1 FROM accounts WHERE name = $1 AND id <> $2";
 
 // A name that another node takes in the same moment runs into the unique index.
-const CHANGE: &str = "UPDATE accounts SET name = $1, suspended_ms = $2 WHERE id = $3";
+const CHANGE: &str = "UPDATE accounts SET name = $1, suspended_ms = $2, tasks_active_max = $3
+    WHERE id = $4";
 
 const ENTRY: &str = "SELECT account, amount FROM entries WHERE id = $1";
 
@@ -174,7 +184,7 @@ impl Store {
         Ok(Some((account, counts)))
     }
 
-    /// Renames or suspends an account, or lets it in again; at once on every node.
+    /// Renames, suspends or limits an account, or lets it in again; at once on every node.
     ///
     /// # Errors
     /// `Duplicate` when another node gives the name away in the same moment; the store is unavailable.
@@ -219,6 +229,7 @@ impl Store {
 
 fn account(row: &Row) -> Result<AccountRead, DbError> {
     let suspended_ms = row.int(4)?;
+    let tasks_max = Some(row.int(6)?).filter(|most| *most != UNLIMITED);
     Ok(AccountRead {
         id: AccountId(row.text(0)?),
         name: row.text(1)?,
@@ -227,6 +238,7 @@ fn account(row: &Row) -> Result<AccountRead, DbError> {
             held: Credits(row.int(3)?),
         },
         suspended_ms: (suspended_ms > 0).then_some(suspended_ms),
+        tasks_max: tasks_max.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
         created_ms: row.int(5)?,
     })
 }
@@ -239,7 +251,11 @@ async fn one(db: Session<'_>, id: &AccountId) -> Result<Option<AccountRead>, DbE
 /// An account as the audit log keeps it.
 fn told(account: &AccountRead) -> Option<Value> {
     let is_suspended = account.suspended_ms.is_some();
-    Some(json!({ "name": account.name, "suspended": is_suspended }))
+    Some(json!({
+        "name": account.name,
+        "suspended": is_suspended,
+        "concurrency_limit": account.tasks_max,
+    }))
 }
 
 struct Change {
@@ -270,7 +286,9 @@ impl Operation for Change {
             None => before.suspended_ms,
         };
         let suspended_ms = after.suspended_ms.unwrap_or(0);
-        let values = values![&after.name, suspended_ms, self.id.as_str()];
+        after.tasks_max = self.wish.tasks_max.unwrap_or(before.tasks_max);
+        let tasks_max = after.tasks_max.map_or(UNLIMITED, i64::from);
+        let values = values![&after.name, suspended_ms, tasks_max, self.id.as_str()];
         db.execute(CHANGE, values).await?;
         let line = Told {
             action: Action::AccountUpdate,

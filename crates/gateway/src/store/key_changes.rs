@@ -75,6 +75,8 @@ const REPLACE: &str = "UPDATE api_keys SET body = $1, expires_ms = $2
 
 const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND account = $2 AND body = $3";
 
+const FORGET: &str = "DELETE FROM meters WHERE key = $1";
+
 impl Store {
     /// Makes a key.
     ///
@@ -353,6 +355,7 @@ impl Operation for Delete {
         if db.execute(DELETE, values![id, account, &before]).await? == 0 {
             return Err(DbError::Conflict("another change came first".to_owned()));
         }
+        db.execute(FORGET, values![id]).await?;
         let line = Told {
             action: Action::KeyDelete,
             account: None,

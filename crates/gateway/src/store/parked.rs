@@ -62,25 +62,7 @@ const WITH_PLACES: &str = "SELECT p.account FROM tasks p, accounts a
     WHERE p.lane = 3 AND a.id = p.account AND a.tasks_active < a.tasks_active_max
     GROUP BY p.account ORDER BY p.account LIMIT 100";
 
-const LIMIT: &str = "UPDATE accounts SET tasks_active_max = $1 WHERE id = $2";
-
 impl Store {
-    /// Limits how many tasks of an account are under way at once; `None` for no limit. What is beyond
-    /// it already goes on; what waits is let in by [`Store::any_let_in`]. Answers whether there is
-    /// such an account.
-    ///
-    /// # Errors
-    /// The store is unavailable.
-    pub async fn any_limit_tasks(
-        &self,
-        account: &AccountId,
-        most: Option<u32>,
-    ) -> Result<bool, StoreError> {
-        let most = most.map_or(UNLIMITED, i64::from);
-        let account = account.clone();
-        self.write(Limiting { account, most }).await
-    }
-
     /// Lets parked tasks in where there are places, and those that are past their deadline, so that
     /// they end. Answers how many.
     ///
@@ -149,24 +131,6 @@ pub(super) async fn let_in_to_end(
     }
     db.execute(TAKE_BEYOND, values![account.as_str()]).await?;
     Ok(true)
-}
-
-struct Limiting {
-    account: AccountId,
-    most: i64,
-}
-
-impl Operation for Limiting {
-    type Answer = bool;
-
-    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<bool, DbError> {
-        let values = values![self.most, self.account.as_str()];
-        Ok(db.execute(LIMIT, values).await? == 1)
-    }
-
-    fn account(&self) -> Option<&str> {
-        Some(self.account.as_str())
-    }
 }
 
 struct LetIn {

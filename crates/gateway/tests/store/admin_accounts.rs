@@ -16,14 +16,14 @@ use crate::support::{NOW_MS, TestStore, stores};
 fn renamed(name: &str) -> AccountWish {
     AccountWish {
         name: Some(name.to_owned()),
-        is_suspended: None,
+        ..AccountWish::default()
     }
 }
 
 fn suspended(is_suspended: bool) -> AccountWish {
     AccountWish {
-        name: None,
         is_suspended: Some(is_suspended),
+        ..AccountWish::default()
     }
 }
 

@@ -6,11 +6,12 @@ use domain::limits::Exceeded;
 use domain::task::{Outcome, Status, Task};
 use futures_util::future::join_all;
 use gateway::store::Store;
+use gateway::store::admin_accounts::{AccountChanged, AccountWish};
 use gateway::store::submit::Admission;
 use gateway::store::tasks::CancelWish;
 use gateway::store::work::{Claim, Lease};
 
-use crate::fixture::{Tenant, failed, random, step, steps, success, tenant};
+use crate::fixture::{Tenant, act, failed, random, step, steps, success, tenant};
 use crate::support::{NOW_MS, stores};
 
 /// The tenant with another key of its own.
@@ -182,6 +183,15 @@ async fn a_refusal_for_the_balance_leaves_the_day_as_it_was() {
     }
 }
 
+async fn limit_tasks(store: &Store, tenant: &Tenant, most: Option<u32>) {
+    let wish = AccountWish {
+        tasks_max: Some(most),
+        ..AccountWish::default()
+    };
+    let changed = store.change_account(&tenant.account, wish, act()).await;
+    assert!(matches!(changed, Ok(AccountChanged::Yes(_))), "{changed:?}");
+}
+
 async fn claimed(store: &Store, tenant: &Tenant) -> Vec<Claim> {
     let claims = store.claim("worker", 1_000, NOW_MS).await.unwrap();
     let own = |claim: &Claim| claim.task.account == tenant.account;
@@ -192,10 +202,7 @@ async fn claimed(store: &Store, tenant: &Tenant) -> Vec<Claim> {
 async fn tasks_beyond_the_accounts_limit_wait_their_turn() {
     for db in stores().await {
         let owner = tenant(&db.store, 1_000).await;
-        assert_eq!(
-            db.store.any_limit_tasks(&owner.account, Some(3)).await,
-            Ok(true)
-        );
+        limit_tasks(&db.store, &owner, Some(3)).await;
         let nodes = [db.store.clone(), db.twin().await];
         let submits = (0..10).map(|n| {
             let (node, task) = (nodes[n % 2].clone(), owner.task(1));
@@ -226,10 +233,7 @@ async fn tasks_beyond_the_accounts_limit_wait_their_turn() {
 async fn a_parked_task_can_be_cancelled_and_expires() {
     for db in stores().await {
         let owner = tenant(&db.store, 100).await;
-        db.store
-            .any_limit_tasks(&owner.account, Some(1))
-            .await
-            .unwrap();
+        limit_tasks(&db.store, &owner, Some(1)).await;
         let running = owner.submitted(&db.store, 1).await;
         let unwanted = owner.submitted(&db.store, 1).await;
         let late = owner.submitted(&db.store, 1).await;
@@ -281,23 +285,14 @@ async fn a_parked_task_can_be_cancelled_and_expires() {
 async fn a_raised_limit_lets_in_what_waits() {
     for db in stores().await {
         let owner = tenant(&db.store, 100).await;
-        db.store
-            .any_limit_tasks(&owner.account, Some(1))
-            .await
-            .unwrap();
+        limit_tasks(&db.store, &owner, Some(1)).await;
         for _ in 0..5 {
             owner.submitted(&db.store, 1).await;
         }
-        db.store
-            .any_limit_tasks(&owner.account, Some(3))
-            .await
-            .unwrap();
+        limit_tasks(&db.store, &owner, Some(3)).await;
         assert!(db.store.any_let_in(NOW_MS).await.unwrap() >= 2);
         assert_eq!(claimed(&db.store, &owner).await.len(), 3, "{}", db.name);
-        db.store
-            .any_limit_tasks(&owner.account, None)
-            .await
-            .unwrap();
+        limit_tasks(&db.store, &owner, None).await;
         db.store.any_let_in(NOW_MS).await.unwrap();
         assert_eq!(claimed(&db.store, &owner).await.len(), 2);
     }

@@ -9,7 +9,7 @@ use domain::ids::AccountId;
 use domain::key::{CREDITS_MAX, amount, name};
 use domain::signing::Secret;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{Account, flag, given, page};
@@ -26,6 +26,9 @@ use crate::store::accounts::NewAccount;
 use crate::store::admin_accounts::{
     AccountChanged, AccountCounts, AccountRead, AccountWish, Place,
 };
+
+/// Largest limit of tasks at once; beyond it there is no point in one.
+const CONCURRENCY_MAX: u32 = 1_000_000;
 
 /// An account.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,6 +49,8 @@ pub(in crate::api) struct AccountView {
     suspended: bool,
     /// Since when.
     suspended_at: Option<String>,
+    /// How many of its tasks may be under way at once; null for as many as it likes. The others wait.
+    concurrency_limit: Option<u32>,
     /// When it was made.
     created_at: String,
     /// What it has; only when one account is read.
@@ -59,7 +64,7 @@ pub(in crate::api) struct AccountView {
 pub(in crate::api) struct CountsView {
     /// Keys, expired ones too.
     keys: i64,
-    /// Tasks that wait for their turn.
+    /// Tasks that wait for their turn, or for a place among those under way.
     tasks_queued: i64,
     /// Tasks under way.
     tasks_under_way: i64,
@@ -83,6 +88,7 @@ fn view(account: AccountRead, counts: Option<AccountCounts>) -> AccountView {
         held: account.balance.held,
         suspended: account.suspended_ms.is_some(),
         suspended_at: account.suspended_ms.map(rfc3339),
+        concurrency_limit: account.tasks_max,
         created_at: rfc3339(account.created_ms),
         counts: counts.map(|counts| CountsView {
             keys: counts.keys,
@@ -201,9 +207,12 @@ pub(in crate::api) struct ChangeBody {
     name: Option<String>,
     /// Whether its keys are refused. Its tasks go on.
     suspended: Option<bool>,
+    /// How many of its tasks may be under way at once, 1 to 1,000,000; null for as many as it likes.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    concurrency_limit: Option<u32>,
 }
 
-/// Rename an account, suspend it, or let it in again
+/// Rename an account, suspend or limit it, or let it in again
 ///
 /// At once on every node. Tasks of a suspended account finish, and their callbacks are delivered.
 #[utoipa::path(
@@ -223,6 +232,7 @@ pub(in crate::api) async fn update(
     let wish = AccountWish {
         name: new.transpose()?,
         is_suspended: flag(&body, "suspended")?,
+        tasks_max: concurrency_limit(&body)?,
     };
     if wish.is_suspended == Some(true) && id == caller.0.account {
         let message = "Your own account cannot be suspended: nobody might be left to let it in.";
@@ -230,9 +240,31 @@ pub(in crate::api) async fn update(
     }
     let act = api.act(&caller.0, trace);
     match api.store.change_account(&id, wish, act).await {
-        Ok(AccountChanged::Yes(account)) => Ok(Json(view(account, None))),
+        Ok(AccountChanged::Yes(account)) => {
+            // A raised limit has places at once.
+            api.store.any_let_in(api.clock.now_ms()).await?;
+            Ok(Json(view(account, None)))
+        }
         Ok(AccountChanged::Missing) => Err(ApiError::not_found("account")),
         Ok(AccountChanged::NameTaken) | Err(StoreError::Duplicate(_)) => Err(name_taken()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// How many tasks may be under way at once: not named, none, or a number.
+fn concurrency_limit(body: &Value) -> Result<Option<Option<u32>>, ApiError> {
+    let name = "concurrency_limit";
+    let Some(value) = body.get(name) else {
+        return Ok(None);
+    };
+    if value.is_null() {
+        return Ok(Some(None));
+    }
+    let limit = value.as_u64().and_then(|limit| u32::try_from(limit).ok());
+    let limit = limit.filter(|limit| (1..=CONCURRENCY_MAX).contains(limit));
+    let limit = limit.ok_or_else(|| {
+        let message = format!("must be an integer between 1 and {CONCURRENCY_MAX}, or null");
+        ApiError::invalid(name, &message).allowing(json!({ "min": 1, "max": CONCURRENCY_MAX }))
+    })?;
+    Ok(Some(Some(limit)))
 }

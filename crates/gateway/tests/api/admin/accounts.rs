@@ -1,7 +1,7 @@
 //! Accounts made, listed, renamed, suspended.
 
 use domain::key::{Grant, Scope};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Operated, account, text};
 use crate::client::Call;
@@ -172,4 +172,31 @@ async fn nobody_suspends_the_account_it_acts_from() {
     operated.put(&operated.tenant(), body).await.ok();
     let call = Call::new(world.address, "GET", &path).key(&key);
     call.send().await.refusal(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_limit_of_tasks_at_once_makes_the_others_wait() {
+    let operated = Operated::new().await;
+    let world = &operated.world;
+    let path = operated.tenant();
+    let put = |limit: Value| operated.put(&path, json!({"concurrency_limit": limit}));
+    assert_eq!(put(json!(1)).await.ok()["concurrency_limit"], 1);
+    let (first, second) = (world.submitted().await, world.submitted().await);
+    let claims = world.store.claim("w", 10, world.now_ms()).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].task.id, first);
+    let account = operated.get(&operated.tenant()).await.ok();
+    assert_eq!(account["counts"]["tasks_queued"], 2);
+    assert_eq!(
+        put(Value::Null).await.ok()["concurrency_limit"],
+        Value::Null
+    );
+    let claims = world.store.claim("w", 10, world.now_ms()).await.unwrap();
+    assert_eq!(
+        claims[0].task.id, second,
+        "a raised limit has places at once"
+    );
+    for wrong in [json!(0), json!(1.5), json!("1"), json!(1_000_001)] {
+        assert_eq!(put(wrong).await.invalid(), "concurrency_limit");
+    }
 }
