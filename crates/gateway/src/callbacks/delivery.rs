@@ -94,7 +94,7 @@ impl Callbacks {
         };
         let signed = self.sign(&message).await?;
         if stop.is_cancelled() {
-            self.store.any_unclaim_notice(&notice.id).await?;
+            self.store.any_unclaim_notice(notice).await?;
             return Ok(Health::Untold);
         }
         let posted = self.post(&url, signed, message.body).await;

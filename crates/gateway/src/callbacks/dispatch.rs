@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ids::{AccountId, NoticeId};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,15 +23,9 @@ pub(super) struct Dispatch {
     slots: Slots,
     running: JoinSet<Health>,
     /// What each of the running is about.
-    held: HashMap<Id, Held>,
+    held: HashMap<Id, Notice>,
     /// Name of the lane that got the last slot there was: those behind it come first next time.
     cursor: String,
-}
-
-struct Held {
-    notice: NoticeId,
-    account: AccountId,
-    host: String,
 }
 
 impl Dispatch {
@@ -130,15 +123,10 @@ impl Dispatch {
             }
         }
         for notice in claimed? {
-            let held = Held {
-                notice: notice.id.clone(),
-                account: notice.account.clone(),
-                host: notice.host.clone(),
-            };
             let callbacks = Arc::clone(&self.callbacks);
-            let deliver = callbacks.deliver(notice, self.stop.clone());
+            let deliver = callbacks.deliver(notice.clone(), self.stop.clone());
             let handle = self.running.spawn(deliver);
-            self.held.insert(handle.id(), held);
+            self.held.insert(handle.id(), notice);
         }
         Ok(())
     }
@@ -169,7 +157,7 @@ impl Dispatch {
         }
         // Left are those that were broken off: the next run sends them again.
         for held in self.held.values() {
-            let given_back = self.callbacks.store.any_unclaim_notice(&held.notice).await;
+            let given_back = self.callbacks.store.any_unclaim_notice(held).await;
             if let Err(error) = given_back {
                 tracing::warn!(%error, "a callback waits for its lease to end");
             }

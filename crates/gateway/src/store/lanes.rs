@@ -56,8 +56,8 @@ const CLAIM: &str = "WITH due AS (
     UPDATE notices SET lease_until_ms = $4
     WHERE id IN (SELECT id FROM due)
     AND state = 'pending' AND due_ms <= $2 AND lease_until_ms <= $2
-    RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms, last_status,
-        created_ms, updated_ms";
+    RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms,
+        lease_until_ms, last_status, created_ms, updated_ms";
 
 impl Store {
     /// Up to `limit` lanes behind the one named `after`, in their order.

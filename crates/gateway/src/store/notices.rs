@@ -34,6 +34,8 @@ pub struct Notice {
     pub attempts_before: i64,
     /// When the next one is due, Unix milliseconds.
     pub due_ms: i64,
+    /// Until when whoever claimed it holds it, or 0. No two claims of it have the same.
+    pub lease_until_ms: i64,
     /// Status of the last reply, if there was one.
     pub last_status: Option<i64>,
     /// When the task ended.
@@ -73,10 +75,12 @@ const CLAIM: &str = "WITH due AS (
     UPDATE notices SET lease_until_ms = $3
     WHERE id IN (SELECT id FROM due)
     AND state = 'pending' AND due_ms <= $1 AND lease_until_ms <= $1
-    RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms, last_status,
-        created_ms, updated_ms";
+    RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms,
+        lease_until_ms, last_status, created_ms, updated_ms";
 
-const UNLEASE: &str = "UPDATE notices SET lease_until_ms = 0 WHERE id = $1";
+// The lease's end names the claim: another's, once this one ran out, ends later.
+const UNLEASE: &str = "UPDATE notices SET lease_until_ms = 0
+    WHERE id = $1 AND lease_until_ms = $2";
 
 const UNLEASE_ALL: &str = "UPDATE notices SET lease_until_ms = 0
     WHERE state = 'pending' AND lease_until_ms > 0";
@@ -84,23 +88,25 @@ const UNLEASE_ALL: &str = "UPDATE notices SET lease_until_ms = 0
 const NEXT: &str =
     "SELECT MIN(due_ms) FROM notices WHERE state = 'pending' AND lease_until_ms <= $1";
 
-// A replay that came during the POST is due still, whatever the POST led to.
+// A replay that came during the POST is due still, whatever the POST led to; and a POST that took so
+// long that another has claimed the notice leaves it the lease.
 const RECORD: &str = "UPDATE notices SET
         state = CASE WHEN attempts_before = $1 THEN $2 ELSE state END,
         due_ms = CASE WHEN attempts_before = $1 THEN $3 ELSE due_ms END,
-        attempts = attempts + 1, lease_until_ms = 0, last_status = $4, updated_ms = $5
-    WHERE id = $6 AND attempts = $7";
+        lease_until_ms = CASE WHEN lease_until_ms = $4 THEN 0 ELSE lease_until_ms END,
+        attempts = attempts + 1, last_status = $5, updated_ms = $6
+    WHERE id = $7 AND attempts = $8";
 
 const DELIVERY: &str = "INSERT INTO deliveries (notice, n, at_ms, took_ms, status, note)
     VALUES ($1, $2, $3, $4, $5, $6)";
 
 const LIST: &str = "SELECT id, account, task, url, host, state, attempts, attempts_before, due_ms,
-        last_status, created_ms, updated_ms
+        lease_until_ms, last_status, created_ms, updated_ms
     FROM notices WHERE account = $1 AND ($2 = '' OR task = $2)
     ORDER BY created_ms DESC, id DESC LIMIT $3";
 
 const ONE: &str = "SELECT id, account, task, url, host, state, attempts, attempts_before, due_ms,
-        last_status, created_ms, updated_ms
+        lease_until_ms, last_status, created_ms, updated_ms
     FROM notices WHERE account = $1 AND id = $2";
 
 const DELIVERIES: &str = "SELECT n, at_ms, took_ms, status, note FROM deliveries
@@ -122,9 +128,10 @@ pub(super) fn read(row: &Row) -> Result<Notice, DbError> {
         attempts: row.int(6)?,
         attempts_before: row.int(7)?,
         due_ms: row.int(8)?,
-        last_status: row.int_or_null(9)?,
-        created_ms: row.int(10)?,
-        updated_ms: row.int(11)?,
+        lease_until_ms: row.int(9)?,
+        last_status: row.int_or_null(10)?,
+        created_ms: row.int(11)?,
+        updated_ms: row.int(12)?,
     })
 }
 
@@ -141,12 +148,13 @@ impl Store {
         self.write(Claim { limit, now_ms }).await
     }
 
-    /// Gives a claimed notice back without a POST.
+    /// Gives a claimed notice back without a POST. One that another has claimed since stays as it is.
     ///
     /// # Errors
     /// The store is unavailable.
-    pub async fn any_unclaim_notice(&self, id: &NoticeId) -> Result<(), StoreError> {
-        self.write(Unclaim(Some(id.clone()))).await
+    pub async fn any_unclaim_notice(&self, notice: &Notice) -> Result<(), StoreError> {
+        let claim = (notice.id.clone(), notice.lease_until_ms);
+        self.write(Unclaim(Some(claim))).await
     }
 
     /// Gives every claimed notice back; for a server that knows it is the only one.
@@ -181,6 +189,7 @@ impl Store {
             id: notice.id.clone(),
             attempts: notice.attempts,
             attempts_before: notice.attempts_before,
+            lease_until_ms: notice.lease_until_ms,
             delivery,
             verdict,
         })
@@ -271,16 +280,18 @@ impl Operation for Claim {
     }
 }
 
-struct Unclaim(Option<NoticeId>);
+/// The notice and the end of its lease; all of them.
+struct Unclaim(Option<(NoticeId, i64)>);
 
 impl Operation for Unclaim {
     type Answer = ();
 
     async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<(), DbError> {
         match &self.0 {
-            Some(id) => db.execute(UNLEASE, values![id.as_str()]).await.map(drop),
-            None => db.execute(UNLEASE_ALL, &[]).await.map(drop),
+            Some((id, until_ms)) => db.execute(UNLEASE, values![id.as_str(), *until_ms]).await,
+            None => db.execute(UNLEASE_ALL, &[]).await,
         }
+        .map(drop)
     }
 }
 
@@ -288,6 +299,7 @@ struct Record {
     id: NoticeId,
     attempts: i64,
     attempts_before: i64,
+    lease_until_ms: i64,
     delivery: Delivery,
     verdict: Verdict,
 }
@@ -307,6 +319,7 @@ impl Operation for Record {
             self.attempts_before,
             self.verdict.state,
             self.verdict.due_ms,
+            self.lease_until_ms,
             *status,
             at_ms.saturating_add(*took_ms),
             self.id.as_str(),

@@ -223,8 +223,9 @@ impl Worker {
     /// Gives a task back. As leases are renewed all together, one that is dropped must be given back
     /// however long the store is away.
     pub(super) async fn put_back(&self, claim: &Claim, until_ms: i64) -> i64 {
-        let until_ms = until_ms.max(self.clock.now_ms().saturating_add(1));
-        while let Err(error) = self.store.put_back(claim, until_ms).await {
+        let now_ms = self.clock.now_ms();
+        let until_ms = until_ms.max(now_ms.saturating_add(1));
+        while let Err(error) = self.store.put_back(claim, until_ms, now_ms).await {
             tracing::warn!(task = %claim.task.id, %error, "a task could not be given back");
             tokio::time::sleep(AGAIN).await;
         }

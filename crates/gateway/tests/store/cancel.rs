@@ -1,8 +1,10 @@
 //! Cancelling: a wish that is recorded at once and heeded where it can be.
 
+use domain::ids::TaskId;
 use domain::task::Outcome;
+use gateway::store::Store;
 use gateway::store::tasks::CancelWish;
-use gateway::store::work::{Committed, Lease};
+use gateway::store::work::{Claim, Committed, Lease};
 
 use crate::fixture::{accepted, claim, intended, step, steps, success, tenant, upstream_id};
 use crate::support::{NOW_MS, stores};
@@ -77,6 +79,35 @@ async fn a_wish_that_comes_during_a_step_is_seen_after_it() {
         db.store.cancel(&tenant.account, &id, NOW_MS).await.unwrap();
         assert_eq!(db.store.claim("c", 10, NOW_MS).await.unwrap().len(), 1);
     }
+}
+
+/// The worker gives the task back unchanged, for later; a wish that it knew of makes nobody busy.
+#[tokio::test]
+async fn a_wish_that_comes_before_a_task_is_put_back_is_not_slept_over() {
+    for db in stores().await {
+        let tenant = tenant(&db.store, 100).await;
+        let held = tenant.claimed(&db.store, 1).await;
+        let id = &held.task.id;
+        db.store.cancel(&tenant.account, id, NOW_MS).await.unwrap();
+        let later_ms = NOW_MS + 60_000;
+        let put_back = db.store.put_back(&held, later_ms, NOW_MS + 7).await;
+        assert_eq!(put_back, Ok(()));
+        assert_eq!(db.store.claim("b", 10, NOW_MS + 6).await, Ok(vec![]));
+        let next = claim_at(&db.store, id, NOW_MS + 7).await;
+        assert!(next.task.is_cancel_asked, "{}", db.name);
+        let put_back = db.store.put_back(&next, later_ms, NOW_MS + 8).await;
+        assert_eq!(put_back, Ok(()));
+        assert_eq!(db.store.claim("c", 10, later_ms - 1).await, Ok(vec![]));
+        claim_at(&db.store, id, later_ms).await;
+    }
+}
+
+async fn claim_at(store: &Store, id: &TaskId, now_ms: i64) -> Claim {
+    let mut claims = store.claim("b", 10, now_ms).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    let claim = claims.remove(0);
+    assert_eq!(claim.task.id, *id);
+    claim
 }
 
 /// In these phases nothing can be done about the wish, so it makes nobody busy.

@@ -44,11 +44,32 @@ async fn a_claimed_notice_is_left_to_its_deliverer() {
         assert_eq!(claimed.len(), 1, "{}", db.name);
         assert_eq!(db.store.any_next_notice_ms(NOW_MS).await, Ok(None));
         assert_eq!(claim(NOW_MS + LEASE_MS - 1).await, Ok(vec![]));
-        db.store.any_unclaim_notice(&claimed[0].id).await.unwrap();
+        db.store.any_unclaim_notice(&claimed[0]).await.unwrap();
         assert_eq!(claim(NOW_MS).await, Ok(claimed.clone()));
-        assert_eq!(claim(NOW_MS + LEASE_MS).await, Ok(claimed.clone()));
+        let late = claim(NOW_MS + LEASE_MS).await.unwrap();
+        assert_eq!(late[0].id, claimed[0].id, "{}", db.name);
+        // Whoever had it before has nothing to give back any more.
+        db.store.any_unclaim_notice(&claimed[0]).await.unwrap();
+        assert_eq!(claim(NOW_MS + LEASE_MS).await, Ok(vec![]));
         db.store.any_unclaim_all_notices().await.unwrap();
         assert_eq!(claim(NOW_MS).await, Ok(claimed));
+    }
+}
+
+/// A POST that outlasts its lease is recorded, and leaves the lease to who has it now.
+#[tokio::test]
+async fn a_late_delivery_takes_no_lease_from_another() {
+    for db in stores().await {
+        let tenant = tenant(&db.store, 100).await;
+        ended(&db, &tenant).await;
+        let claim = |now_ms| db.store.any_claim_notices(1, now_ms);
+        let slow = claim(NOW_MS).await.unwrap().remove(0);
+        let late_ms = NOW_MS + LEASE_MS;
+        let other = claim(late_ms).await.unwrap().remove(0);
+        record(&db, &slow, "pending", late_ms).await;
+        assert_eq!(claim(late_ms).await, Ok(vec![]), "{}", db.name);
+        let end_ms = other.lease_until_ms;
+        assert_eq!(claim(end_ms).await.unwrap()[0].attempts, 1);
     }
 }
 
