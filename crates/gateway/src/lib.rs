@@ -1,5 +1,6 @@
 //! The gateway: everything that touches the world.
 
+pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod callbacks;

@@ -15,7 +15,7 @@ enum Knows {
 
 use Knows::{AllBut, Only};
 
-const GATEWAY: [(&str, Knows); 15] = [
+const GATEWAY: [(&str, Knows); 16] = [
     ("clock", Only(&[])),
     ("entropy", Only(&[])),
     ("spawn", Only(&[])),
@@ -26,6 +26,7 @@ const GATEWAY: [(&str, Knows); 15] = [
     ("view", Only(&["clock", "store"])),
     ("net", Only(&["clock", "entropy", "spawn"])),
     ("stripe", Only(&["net"])),
+    ("alerts", Only(&["clock", "metrics", "store"])),
     ("media", AllBut(&["api", "worker", "callbacks", "edge"])),
     (
         "sandbox",
@@ -38,7 +39,15 @@ const GATEWAY: [(&str, Knows); 15] = [
     ),
     (
         "api",
-        AllBut(&["worker", "net", "media", "callbacks", "sandbox", "stripe"]),
+        AllBut(&[
+            "worker",
+            "net",
+            "media",
+            "callbacks",
+            "sandbox",
+            "stripe",
+            "alerts",
+        ]),
     ),
     ("edge", AllBut(&["worker", "store", "callbacks", "media"])),
 ];
@@ -54,12 +63,14 @@ struct Fenced {
 
 const NET: &str = "crates/gateway/src/net/";
 const MEDIA: &str = "crates/gateway/src/media/";
+const ALERTS: &str = "crates/gateway/src/alerts/";
+const CONFIG: &str = "crates/gateway/src/config/";
 const DB: &str = "crates/gateway/src/store/db/";
 const OUTBOUND: &str = "only net opens outbound connections";
 const DRIVER: &str = "only store/db names a database driver";
 const PURE: &str = "domain and dialects do no input or output and read no clock";
 
-const FENCED: [Fenced; 11] = [
+const FENCED: [Fenced; 12] = [
     fenced("TcpStream::connect", &[NET], OUTBOUND),
     fenced("TcpSocket", &[NET], OUTBOUND),
     fenced("UnixStream::connect", &[NET], OUTBOUND),
@@ -68,6 +79,8 @@ const FENCED: [Fenced; 11] = [
     fenced("TlsConnector", &[NET, DB], OUTBOUND),
     // The object store brings its own client, which is pointed at the operator's bucket.
     fenced("reqwest", &[NET, MEDIA], OUTBOUND),
+    // It connects to the operator's mail server by itself; settings only name its types.
+    fenced("lettre", &[ALERTS, CONFIG], OUTBOUND),
     fenced("rusqlite", &[DB], DRIVER),
     fenced("tokio_postgres", &[DB], DRIVER),
     fenced(
@@ -79,11 +92,7 @@ const FENCED: [Fenced; 11] = [
         ],
         "only worker speaks dialects",
     ),
-    fenced(
-        "env::var",
-        &["crates/gateway/src/config/"],
-        "settings are read once, in config",
-    ),
+    fenced("env::var", &[CONFIG], "settings are read once, in config"),
 ];
 
 /// Names that the pure crates never use.

@@ -15,6 +15,16 @@ pub struct Desk {
     pub till: Option<Till>,
     /// Tells Stripe's messages from others.
     pub stripe_secret: Option<EndpointSecret>,
+    /// Sends mails.
+    pub mails: Option<Mails>,
+}
+
+/// What is known of mails without sending one.
+pub struct Mails {
+    /// Whether mail can go to an address.
+    pub is_address: fn(&str) -> bool,
+    /// The operator's address.
+    pub operator: String,
 }
 
 /// Opens payment pages.

@@ -13,8 +13,8 @@ use utoipa::{IntoResponses, Modify, OpenApi as _};
 
 use super::tag::{KnownTags, tagged};
 use super::{
-    ApiError, ErrorBody, admin, billing, callbacks, keys, list, models, probe, receipts, refusals,
-    shape, stream, submit, task, topup, transactions,
+    ApiError, ErrorBody, admin, alerts, billing, callbacks, keys, list, models, probe, receipts,
+    refusals, shape, stream, submit, task, topup, transactions,
 };
 
 /// The page. It brings its own script and style, and asks only for `/openapi.json`.
@@ -37,6 +37,7 @@ const PAGE: &str = include_str!("docs.html");
         callbacks::test,
         keys::list, keys::create, keys::update, keys::delete,
         billing::balance, transactions::list, topup::open, receipts::receive,
+        alerts::list, alerts::create, alerts::delete,
         admin::accounts::list, admin::accounts::create, admin::accounts::read, admin::accounts::update,
         admin::keys::list, admin::keys::create, admin::keys::update, admin::keys::delete,
         admin::credits::grant, admin::providers::list,

@@ -5,6 +5,7 @@
 
 mod admin;
 mod admission;
+mod alerts;
 mod allowance;
 mod billing;
 mod body;
@@ -40,7 +41,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{MethodRouter, any, get, post, put};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 use domain::catalogue::{Abilities, Catalogue, Provider};
 use domain::ids::AccountId;
 use futures_util::future::BoxFuture;
@@ -215,6 +216,16 @@ fn money(routes: Routes) -> Routes {
             &below("transactions"),
             Endpoint::Billing,
             get(transactions::list),
+        )
+        .at(
+            &below("alerts"),
+            Endpoint::Billing,
+            get(alerts::list).post(alerts::create),
+        )
+        .at(
+            &below("alerts/{id}"),
+            Endpoint::Billing,
+            delete(alerts::delete),
         )
         .at(&below("topup"), Endpoint::Billing, post(topup::open))
         .at(

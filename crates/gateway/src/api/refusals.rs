@@ -75,6 +75,8 @@ refusals! {
         "The payment page could not be opened. Nothing was charged; try again.";
     Twin: Conflict, "The same request with the same key is being answered.",
         "The same request is being answered; try again.";
+    AlertsFull: Conflict, "The account has as many alerts as it may have.",
+        "There are 10 alerts already; delete one first.";
     Forged: BadRequest, "The signature is not Stripe's, or the body is none of its messages.",
         "The signature is missing, wrong or too old.";
     FeatureDisabled: FeatureDisabled, "The model or feature is switched off.",

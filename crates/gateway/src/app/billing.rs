@@ -4,9 +4,46 @@ use std::sync::Arc;
 
 use domain::stripe::EndpointSecret;
 
-use super::Parts;
-use crate::api::desk::{Desk, NoPage, PageWish, PayPage, Till};
+use super::{AppError, Parts};
+use crate::alerts::{Alerts, Login, MailError, MailSettings, Post, Tls};
+use crate::api::desk::{Desk, Mails, NoPage, PageWish, PayPage, Till};
+use crate::config::{Config, SmtpTls};
 use crate::stripe::{Order, Stripe, StripeError, StripeSettings};
+
+/// How often balances are compared with alerts, in milliseconds.
+const LOOK_MS: u64 = 3_000;
+
+/// What sends mails, where it is set up.
+///
+/// # Errors
+/// The certificates cannot be used.
+pub(super) fn post(config: &Config, public_url: &str) -> Result<Option<Post>, AppError> {
+    let Some(settings) = &config.smtp else {
+        return Ok(None);
+    };
+    let roots = match &settings.ca_file {
+        Some(path) => std::fs::read(path)
+            .map_err(|error| MailError::new(format!("{}: {error}", path.display())))?,
+        None => Vec::new(),
+    };
+    let login = settings.login.as_ref().map(|login| Login {
+        username: login.username.clone(),
+        password: login.password.reveal().to_owned(),
+    });
+    Ok(Some(Post::new(MailSettings {
+        host: settings.host.clone(),
+        port: settings.port,
+        tls: match settings.tls {
+            SmtpTls::StartTls => Tls::StartTls,
+            SmtpTls::Always => Tls::Always,
+            SmtpTls::Never => Tls::Never,
+        },
+        roots,
+        login,
+        from: settings.from.clone(),
+        public_url: public_url.to_owned(),
+    })?))
+}
 
 impl Parts {
     /// What the API needs of them.
@@ -16,7 +53,22 @@ impl Parts {
             till: self.till(public_url),
             // Without the other secret nothing more is sold, and what was sold still comes in.
             stripe_secret: secret.map(|secret| EndpointSecret::new(secret.reveal().to_owned())),
+            mails: self.config.smtp.as_ref().map(|settings| Mails {
+                is_address: Post::is_address,
+                operator: settings.from.email.to_string(),
+            }),
         }
+    }
+
+    /// Looks at balances, where mails are set up.
+    pub(super) fn alerts(&self, post: Post) -> Alerts {
+        Alerts::new(
+            self.store.clone(),
+            post,
+            self.clock.clone(),
+            self.metrics.clone(),
+            LOOK_MS,
+        )
     }
 
     /// Nothing is sold whose payment would not be heard of.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use domain::catalogue::{Abilities, Catalogue, Provider};
 use domain::key::ApiKey;
+use futures_util::future::OptionFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -24,6 +25,7 @@ use url::Url;
 pub use catalogue::load as load_catalogue;
 use clocks::Leads;
 
+use crate::alerts::{MailError, Post};
 use crate::api::counters::Counters;
 use crate::api::{Api, ApiSettings, Switchboard, TestCallback, TestResult};
 use crate::callbacks::Callbacks;
@@ -63,6 +65,9 @@ pub enum AppError {
     /// The certificates cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
+    /// Mails cannot be sent.
+    #[error(transparent)]
+    Mail(#[from] MailError),
 }
 
 /// A gateway that is ready to run.
@@ -74,6 +79,7 @@ pub struct App {
     /// Where clients reach it, without a slash at the end.
     pub public_url: String,
     listener: TcpListener,
+    post: Option<Post>,
     parts: Parts,
 }
 
@@ -122,6 +128,8 @@ impl App {
         let address = listener.local_addr();
         let address = address.map_err(|error| AppError::Listen(listen, error))?;
         let public_url = config.server.public_url.clone();
+        let public_url = public_url.unwrap_or_else(|| reachable(address));
+        let post = billing::post(&config, &public_url)?;
         let net = net(&config, &clock)?;
         // Last, as nothing may fail between making the key and showing it.
         let bootstrap = &config.bootstrap;
@@ -136,8 +144,9 @@ impl App {
         Ok(Self {
             address,
             first_key,
-            public_url: public_url.unwrap_or_else(|| reachable(address)),
+            public_url,
             listener,
+            post,
             parts: Parts {
                 net,
                 config,
@@ -160,6 +169,7 @@ impl App {
         let Self {
             listener,
             public_url,
+            post,
             parts,
             ..
         } = self;
@@ -189,10 +199,12 @@ impl App {
             if role.works() {
                 let worker = Arc::new(parts.worker());
                 let sweeper = parts.sweeper();
+                let alerts = post.map(|post| parts.alerts(post).run(stop.clone()));
                 tokio::join!(
                     worker.run(stop.clone()),
                     callbacks.run(stop.clone()),
-                    sweeper.run(stop.clone())
+                    sweeper.run(stop.clone()),
+                    OptionFuture::from(alerts)
                 );
             }
         };

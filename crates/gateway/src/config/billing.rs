@@ -1,5 +1,7 @@
 //! The settings of payments and of mails about low balances.
 
+use std::path::PathBuf;
+
 use domain::credits::Credits;
 use domain::stripe::message::cents;
 use lettre::message::Mailbox;
@@ -62,6 +64,8 @@ pub struct SmtpSettings {
     pub port: u16,
     /// How it is spoken to.
     pub tls: SmtpTls,
+    /// Certificates to trust besides the public roots.
+    pub ca_file: Option<PathBuf>,
     /// How to log in, if at all.
     pub login: Option<Login>,
     /// Whom mails are from.
@@ -100,6 +104,7 @@ pub(super) fn smtp(reader: &mut Reader, secrets: &Secrets) -> Option<SmtpSetting
             ("none", SmtpTls::Never),
         ],
     );
+    let ca_file = reader.text_or_none("smtp.ca_file").map(PathBuf::from);
     let username = reader.text_or_none("smtp.username");
     let from: Option<Mailbox> = reader.optional("smtp.from", |text| {
         let mailbox = text.parse().ok();
@@ -120,6 +125,7 @@ pub(super) fn smtp(reader: &mut Reader, secrets: &Secrets) -> Option<SmtpSetting
         host,
         port,
         tls,
+        ca_file,
         login,
         from: from?,
     })

@@ -44,6 +44,9 @@ const ATTEMPTS: [&str; 5] = ["refused", "unknown", "done", "failed", "abandoned"
 /// What comes of a delivery.
 const CALLBACKS: [&str; 5] = ["delivered", "retry", "exhausted", "gone", "blocked"];
 
+/// What comes of a mail about a low balance.
+const MAILS: [&str; 4] = ["sent", "retry", "refused", "exhausted"];
+
 type Labels = Vec<(&'static str, String)>;
 
 /// Counters by a word.
@@ -98,6 +101,7 @@ struct Inner {
     providers: Vec<Provider>,
     callbacks: Words,
     absorbed: Counter,
+    mails: Words,
     steps: Gauge,
     poll_lag: Histogram,
     commit_operations: Histogram,
@@ -134,6 +138,7 @@ impl Metrics {
             "What tasks cost beyond their holds, in micro-credits; the operator's loss",
             absorbed.clone(),
         );
+        let mails = family(&mut registry, "mails", "Mails about low balances");
         let steps = Gauge::default();
         registry.register("routerbase_worker_steps", "Steps under way", steps.clone());
         let poll_lag = histogram(
@@ -163,6 +168,7 @@ impl Metrics {
             providers: providers.into_iter().chain([OTHER]).map(provider).collect(),
             callbacks: Words::new(&callbacks, &[], "result", &CALLBACKS),
             absorbed,
+            mails: Words::new(&mails, &[], "result", &MAILS),
             steps,
             poll_lag,
             commit_operations,
@@ -194,6 +200,11 @@ impl Metrics {
     /// A delivery came to `delivered`, `retry`, `exhausted`, `gone` or `blocked`.
     pub fn callback(&self, result: &str) {
         self.0.callbacks.count(result);
+    }
+
+    /// A try of a mail came to `sent`, `retry`, `refused` or `exhausted`.
+    pub fn mail(&self, result: &str) {
+        self.0.mails.count(result);
     }
 
     /// A step began; it ends when the answer is dropped.

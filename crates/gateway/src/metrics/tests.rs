@@ -9,6 +9,7 @@ fn every_series_is_there_before_anything_is_counted() {
         "routerbase_tasks_ended_total{end=\"moderated\"} 0",
         "routerbase_attempts_total{provider=\"kie\",state=\"unknown\"} 0",
         "routerbase_callbacks_total{result=\"delivered\"} 0",
+        "routerbase_mails_total{result=\"sent\"} 0",
         "routerbase_worker_steps 0",
         "routerbase_poll_lag_seconds_count 0",
         "routerbase_commit_operations_count 0",
@@ -26,6 +27,7 @@ fn what_is_counted_shows() {
     metrics.attempt("kie", "done");
     metrics.attempt("nobody", "done");
     metrics.callback("gone");
+    metrics.mail("refused");
     let step = metrics.step();
     metrics.poll_lag_ms(-5);
     metrics.commit(3, std::time::Duration::from_millis(2));
@@ -42,6 +44,7 @@ fn what_is_counted_shows() {
         "routerbase_attempts_total{provider=\"kie\",state=\"done\"} 1",
         "routerbase_attempts_total{provider=\"other\",state=\"done\"} 1",
         "routerbase_callbacks_total{result=\"gone\"} 1",
+        "routerbase_mails_total{result=\"refused\"} 1",
         "routerbase_worker_steps 1",
         "routerbase_poll_lag_seconds_bucket{le=\"0.005\"} 1",
         "routerbase_commit_operations_bucket{le=\"4\"} 1",

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod admin_accounts;
+pub mod alerts;
 pub mod audit;
 pub mod callback_secrets;
 pub mod checkouts;
@@ -17,6 +18,7 @@ pub mod key_changes;
 pub mod keys;
 pub mod lanes;
 pub mod ledger;
+pub mod mails;
 mod meters;
 mod migrate;
 pub mod notices;

@@ -9,11 +9,16 @@
 #[path = "../api/client.rs"]
 #[expect(dead_code, reason = "not every suite asks for everything")]
 mod client;
-#[path = "../support/mod.rs"]
+#[path = "../store/fixture.rs"]
 #[expect(dead_code, reason = "not every suite asks for everything")]
+mod fixture;
+#[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod receipts;
+mod smtp;
 mod stripe;
 mod topup;
+mod wishes;
 mod world;

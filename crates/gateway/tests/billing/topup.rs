@@ -115,7 +115,7 @@ async fn an_amount_is_whole_cents_within_the_operators_bounds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_key_gives_the_same_page() {
     for world in worlds().await {
-        let other = other_key(&world).await;
+        let other = world.other_key("other").await;
         let ask = |key: &str, name: &'static str, amount: i64| {
             Call::new(world.node(0), "POST", PATH)
                 .key(key)
@@ -134,23 +134,6 @@ async fn the_same_key_gives_the_same_page() {
         let bare = || async { world.post(PATH, &json!({"amount": 10})).await.ok() };
         assert_ne!(bare().await, bare().await);
     }
-}
-
-async fn other_key(world: &World) -> String {
-    let entropy = gateway::entropy::Entropy::system();
-    let account = gateway::store::accounts::NewAccount {
-        id: AccountId::mint(&entropy.bytes()),
-        name: "other".to_owned(),
-        credits: Credits::ZERO,
-        secret: domain::signing::Secret::mint(&entropy.bytes()),
-        key: None,
-    };
-    let (account, _) = world.store.any_account(account, 0).await.unwrap();
-    let key = domain::key::ApiKey::mint(&entropy.bytes(), &entropy.bytes());
-    let grant = domain::key::Grant::account("other");
-    let made = world.store.create_key(&account, &key, grant, 0);
-    made.await.unwrap();
-    key.reveal()
 }
 
 fn is_away(reply: &Reply) {

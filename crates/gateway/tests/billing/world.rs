@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use domain::credits::Credits;
 use domain::ids::AccountId;
+use domain::key::{ApiKey, Grant};
+use domain::signing::Secret;
 use gateway::app::App;
 use gateway::config::Config;
 use gateway::entropy::Entropy;
+use gateway::store::accounts::NewAccount;
 use gateway::store::{Access, Store};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -133,6 +137,25 @@ impl World {
     /// What the account has, in micro-credits.
     pub async fn posted(&self) -> i64 {
         self.store.balance(&self.account).await.unwrap().posted.0
+    }
+
+    /// The key of another account.
+    pub async fn other_key(&self, name: &str) -> String {
+        let entropy = Entropy::system();
+        let account = NewAccount {
+            id: AccountId::mint(&entropy.bytes()),
+            name: name.to_owned(),
+            credits: Credits::ZERO,
+            secret: Secret::mint(&entropy.bytes()),
+            key: None,
+        };
+        let (account, _) = self.store.any_account(account, 0).await.unwrap();
+        let key = ApiKey::mint(&entropy.bytes(), &entropy.bytes());
+        let made = self
+            .store
+            .create_key(&account, &key, Grant::account(name), 0);
+        made.await.unwrap();
+        key.reveal()
     }
 
     /// Sends a message as Stripe does, to a node.

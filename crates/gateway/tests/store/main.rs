@@ -10,6 +10,7 @@ mod support;
 
 mod accounts;
 mod admin_accounts;
+mod alerts;
 mod audit;
 mod cancel;
 mod claims;
