@@ -119,7 +119,7 @@ pub struct ApiError {
     param: Option<Cow<'static, str>>,
     allowed: Option<Value>,
     /// The limit that is exceeded.
-    full: Option<Allowance>,
+    full: Option<Box<Allowance>>,
     /// For the log.
     detail: Option<String>,
 }
@@ -224,7 +224,7 @@ impl ApiError {
     /// The same refusal, saying which limit is exceeded and when it is not any more.
     #[must_use]
     pub fn with_limit(mut self, full: Allowance) -> Self {
-        self.full = Some(full);
+        self.full = Some(Box::new(full));
         self
     }
 
@@ -314,7 +314,7 @@ impl ApiError {
             _ => {}
         }
         if let Some(full) = self.full {
-            allowance::tell_full(headers, full);
+            allowance::tell_full(headers, *full);
         }
         response
     }
