@@ -5,9 +5,10 @@ use domain::key::{ApiKey, Grant, Scope, Wish};
 use futures_util::future::join_all;
 use gateway::store::audit::AuditFilter;
 use gateway::store::key_changes::{KEYS_MAX, KeyChanged, KeyOrder, Right};
+use gateway::store::submit::Admission;
 use serde_json::{Value, json};
 
-use crate::fixture::{Tenant, act_of, cli, random, tenant};
+use crate::fixture::{Tenant, act_of, cli, random, tenant, try_by_hand};
 use crate::support::{NOW_MS, TestStore, stores};
 
 fn wish(body: Value) -> Wish {
@@ -171,6 +172,28 @@ async fn an_account_on_two_nodes_has_at_most_so_many_keys() {
         assert_eq!(full.count(), 4, "{}", db.name);
         let keys = db.store.keys(&tenant.account).await.unwrap();
         assert_eq!(i64::try_from(keys.len()).unwrap(), KEYS_MAX);
+    }
+}
+
+#[tokio::test]
+async fn what_a_deleted_key_has_used_is_forgotten() {
+    for db in stores().await {
+        let owner = tenant(&db.store, 100).await;
+        let grant = Grant {
+            rate_limit_rpm: Some(1),
+            ..Grant::account("limited")
+        };
+        let key = second(&db, &owner, grant).await;
+        let admission = db.store.submit(&key.task(1), None).await;
+        assert!(matches!(admission, Ok(Admission::Accepted(_))));
+        let row = format!(
+            "INSERT INTO meters (key, body) VALUES ('{}', '{{}}')",
+            key.key
+        );
+        assert!(try_by_hand(&db, &row).await.is_err(), "it is there");
+        let deleted = db.store.delete_key(cli(&owner.account), key.key.clone());
+        assert_eq!(deleted.await, Ok(KeyChanged::Yes(())));
+        assert!(try_by_hand(&db, &row).await.is_ok(), "{}", db.name);
     }
 }
 
