@@ -68,25 +68,12 @@ pub struct Verdict {
     pub due_ms: i64,
 }
 
-// The CTE runs once, whatever the plan; a subquery in IN may not, and then claims beyond its limit.
-const CLAIM: &str = "WITH due AS (
-        SELECT id FROM notices WHERE state = 'pending' AND due_ms <= $1 AND lease_until_ms <= $1
-        ORDER BY due_ms LIMIT $2 /* skip locked */)
-    UPDATE notices SET lease_until_ms = $3
-    WHERE id IN (SELECT id FROM due)
-    AND state = 'pending' AND due_ms <= $1 AND lease_until_ms <= $1
-    RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms,
-        lease_until_ms, last_status, created_ms, updated_ms";
-
 // The lease's end names the claim: another's, once this one ran out, ends later.
 const UNLEASE: &str = "UPDATE notices SET lease_until_ms = 0
     WHERE id = $1 AND lease_until_ms = $2";
 
 const UNLEASE_ALL: &str = "UPDATE notices SET lease_until_ms = 0
     WHERE state = 'pending' AND lease_until_ms > 0";
-
-const NEXT: &str =
-    "SELECT MIN(due_ms) FROM notices WHERE state = 'pending' AND lease_until_ms <= $1";
 
 // A replay that came during the POST is due still, whatever the POST led to; and a POST that took so
 // long that another has claimed the notice leaves it the lease.
@@ -136,18 +123,6 @@ pub(super) fn read(row: &Row) -> Result<Notice, DbError> {
 }
 
 impl Store {
-    /// Claims up to `limit` notices that are due.
-    ///
-    /// # Errors
-    /// The store is unavailable.
-    pub async fn any_claim_notices(
-        &self,
-        limit: i64,
-        now_ms: i64,
-    ) -> Result<Vec<Notice>, StoreError> {
-        self.write(Claim { limit, now_ms }).await
-    }
-
     /// Gives a claimed notice back without a POST. One that another has claimed since stays as it is.
     ///
     /// # Errors
@@ -163,16 +138,6 @@ impl Store {
     /// The store is unavailable.
     pub async fn any_unclaim_all_notices(&self) -> Result<(), StoreError> {
         self.write(Unclaim(None)).await
-    }
-
-    /// When the next notice is due.
-    ///
-    /// # Errors
-    /// The store is unavailable.
-    pub async fn any_next_notice_ms(&self, now_ms: i64) -> Result<Option<i64>, StoreError> {
-        let reader = self.reader().await?;
-        let row = reader.session().row(NEXT, values![now_ms]).await?;
-        Ok(row.map(|row| row.int_or_null(0)).transpose()?.flatten())
     }
 
     /// Records a POST of a claimed notice and what follows.
@@ -261,22 +226,6 @@ impl Store {
             .await?;
         self.hints.notices.notify_one();
         Ok(is_there)
-    }
-}
-
-struct Claim {
-    limit: i64,
-    now_ms: i64,
-}
-
-impl Operation for Claim {
-    type Answer = Vec<Notice>;
-
-    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<Vec<Notice>, DbError> {
-        let until_ms = self.now_ms.saturating_add(LEASE_MS);
-        let values = values![self.now_ms, self.limit, until_ms];
-        let rows = db.rows(CLAIM, values).await?;
-        rows.iter().map(read).collect()
     }
 }
 

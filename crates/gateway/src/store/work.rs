@@ -66,9 +66,6 @@ const HOLDER: &str = "SELECT epoch, lease_owner FROM tasks WHERE id = $1";
 const RENEW: &str = "UPDATE tasks SET lease_until_ms = $1
     WHERE lease_owner = $2 AND lease_until_ms > 0";
 
-const RELEASE: &str = "UPDATE tasks SET lease_owner = '', lease_until_ms = 0
-    WHERE lease_owner = $1 AND lease_until_ms > 0";
-
 const RELEASE_ALL: &str = "UPDATE tasks SET lease_owner = '', lease_until_ms = 0
     WHERE lease_until_ms > 0";
 
@@ -111,23 +108,9 @@ impl Store {
     /// # Errors
     /// The store is unavailable.
     pub async fn renew(&self, owner: &str, now_ms: i64) -> Result<u64, StoreError> {
-        self.write(Leases {
-            owner: Some(owner.to_owned()),
-            until_ms: Some(now_ms.saturating_add(LEASE_MS)),
-        })
-        .await
-    }
-
-    /// Gives every lease of an owner back.
-    ///
-    /// # Errors
-    /// The store is unavailable.
-    pub async fn release(&self, owner: &str) -> Result<u64, StoreError> {
-        self.write(Leases {
-            owner: Some(owner.to_owned()),
-            until_ms: None,
-        })
-        .await
+        let owner = owner.to_owned();
+        let until_ms = now_ms.saturating_add(LEASE_MS);
+        self.write(Renew { owner, until_ms }).await
     }
 
     /// Gives every lease back, whoever had it; for a server that knows it is the only one.
@@ -135,11 +118,7 @@ impl Store {
     /// # Errors
     /// The store is unavailable.
     pub async fn any_release_all(&self) -> Result<u64, StoreError> {
-        self.write(Leases {
-            owner: None,
-            until_ms: None,
-        })
-        .await
+        self.write(ReleaseAll).await
     }
 }
 
@@ -218,20 +197,26 @@ pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
     Ok(task)
 }
 
-struct Leases {
-    owner: Option<String>,
-    until_ms: Option<i64>,
+struct Renew {
+    owner: String,
+    until_ms: i64,
 }
 
-impl Operation for Leases {
+impl Operation for Renew {
     type Answer = u64;
 
     async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<u64, DbError> {
-        match (&self.owner, self.until_ms) {
-            (Some(owner), Some(until_ms)) => db.execute(RENEW, values![until_ms, owner]).await,
-            (Some(owner), None) => db.execute(RELEASE, values![owner]).await,
-            (None, _) => db.execute(RELEASE_ALL, &[]).await,
-        }
+        db.execute(RENEW, values![self.until_ms, &self.owner]).await
+    }
+}
+
+struct ReleaseAll;
+
+impl Operation for ReleaseAll {
+    type Answer = u64;
+
+    async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<u64, DbError> {
+        db.execute(RELEASE_ALL, &[]).await
     }
 }
 

@@ -171,11 +171,7 @@ async fn an_unchanged_task_is_a_304() {
     tags.push(tag_of(&world, &id).await);
     world.finished(claim).await;
     tags.push(tag_of(&world, &id).await);
-    let notices = world
-        .store
-        .any_claim_notices(10, i64::MAX / 2)
-        .await
-        .unwrap();
+    let notices = world.store.notices(&world.account, None, 10).await.unwrap();
     let delivery = gateway::store::notices::Delivery {
         n: 1,
         at_ms: 1,

@@ -1,6 +1,9 @@
 //! Notices: claimed, recorded once, replayed.
 
+use std::collections::HashSet;
+
 use futures_util::future::join_all;
+use gateway::store::Store;
 use gateway::store::notices::{Delivery, LEASE_MS, Notice, REPLAY_MS, Verdict};
 
 use crate::fixture::{Tenant, steps, success, tenant};
@@ -9,6 +12,19 @@ use crate::support::{NOW_MS, TestStore, stores};
 async fn ended(db: &TestStore, tenant: &Tenant) {
     let mut held = tenant.claimed(&db.store, 1).await;
     steps(&db.store, &mut held, success()).await;
+}
+
+/// Claims up to `limit` notices that are due of each lane, as a dispatcher does.
+async fn claim(store: &Store, limit: i64, now_ms: i64) -> Vec<Notice> {
+    let lanes = store.any_lanes("", 100, now_ms).await.unwrap();
+    let wanted: Vec<_> = lanes.into_iter().map(|lane| (lane, limit)).collect();
+    store.any_claim_lanes(&wanted, now_ms).await.unwrap()
+}
+
+/// When the next notice is due that nobody holds.
+async fn next_ms(store: &Store, now_ms: i64) -> Option<i64> {
+    let lanes = store.any_lanes("", 100, now_ms).await.unwrap();
+    lanes.iter().filter_map(|lane| lane.due_ms).min()
 }
 
 fn delivery(n: i64) -> Delivery {
@@ -35,24 +51,24 @@ async fn record(db: &TestStore, notice: &Notice, state: &'static str, due_ms: i6
 async fn a_claimed_notice_is_left_to_its_deliverer() {
     for db in stores().await {
         let tenant = tenant(&db.store, 100).await;
-        assert_eq!(db.store.any_next_notice_ms(NOW_MS).await, Ok(None));
+        assert_eq!(next_ms(&db.store, NOW_MS).await, None);
         ended(&db, &tenant).await;
-        assert_eq!(db.store.any_next_notice_ms(NOW_MS).await, Ok(Some(NOW_MS)));
-        let claim = |now_ms| db.store.any_claim_notices(10, now_ms);
-        assert_eq!(claim(NOW_MS - 1).await, Ok(vec![]));
-        let claimed = claim(NOW_MS).await.unwrap();
+        assert_eq!(next_ms(&db.store, NOW_MS).await, Some(NOW_MS));
+        let claim = |now_ms| claim(&db.store, 10, now_ms);
+        assert_eq!(claim(NOW_MS - 1).await, []);
+        let claimed = claim(NOW_MS).await;
         assert_eq!(claimed.len(), 1, "{}", db.name);
-        assert_eq!(db.store.any_next_notice_ms(NOW_MS).await, Ok(None));
-        assert_eq!(claim(NOW_MS + LEASE_MS - 1).await, Ok(vec![]));
+        assert_eq!(next_ms(&db.store, NOW_MS).await, None);
+        assert_eq!(claim(NOW_MS + LEASE_MS - 1).await, []);
         db.store.any_unclaim_notice(&claimed[0]).await.unwrap();
-        assert_eq!(claim(NOW_MS).await, Ok(claimed.clone()));
-        let late = claim(NOW_MS + LEASE_MS).await.unwrap();
+        assert_eq!(claim(NOW_MS).await, claimed);
+        let late = claim(NOW_MS + LEASE_MS).await;
         assert_eq!(late[0].id, claimed[0].id, "{}", db.name);
         // Whoever had it before has nothing to give back any more.
         db.store.any_unclaim_notice(&claimed[0]).await.unwrap();
-        assert_eq!(claim(NOW_MS + LEASE_MS).await, Ok(vec![]));
+        assert_eq!(claim(NOW_MS + LEASE_MS).await, []);
         db.store.any_unclaim_all_notices().await.unwrap();
-        assert_eq!(claim(NOW_MS).await, Ok(claimed));
+        assert_eq!(claim(NOW_MS).await, claimed);
     }
 }
 
@@ -62,14 +78,14 @@ async fn a_late_delivery_takes_no_lease_from_another() {
     for db in stores().await {
         let tenant = tenant(&db.store, 100).await;
         ended(&db, &tenant).await;
-        let claim = |now_ms| db.store.any_claim_notices(1, now_ms);
-        let slow = claim(NOW_MS).await.unwrap().remove(0);
+        let claim = |now_ms| claim(&db.store, 1, now_ms);
+        let slow = claim(NOW_MS).await.remove(0);
         let late_ms = NOW_MS + LEASE_MS;
-        let other = claim(late_ms).await.unwrap().remove(0);
+        let other = claim(late_ms).await.remove(0);
         record(&db, &slow, "pending", late_ms).await;
-        assert_eq!(claim(late_ms).await, Ok(vec![]), "{}", db.name);
+        assert_eq!(claim(late_ms).await, [], "{}", db.name);
         let end_ms = other.lease_until_ms;
-        assert_eq!(claim(end_ms).await.unwrap()[0].attempts, 1);
+        assert_eq!(claim(end_ms).await[0].attempts, 1);
     }
 }
 
@@ -81,19 +97,15 @@ async fn claimers_on_two_nodes_never_meet() {
             ended(&db, &tenant).await;
         }
         let nodes = [&db.store, &twin];
-        let claims = (0..20).map(|n| nodes[n % 2].any_claim_notices(3, NOW_MS));
-        let mut claimed: Vec<_> = join_all(claims)
-            .await
-            .into_iter()
-            .flat_map(|claims| {
-                let claims = claims.unwrap();
-                assert!(claims.len() <= 3);
-                claims
-            })
-            .collect();
-        claimed.extend(db.store.any_claim_notices(100, NOW_MS).await.unwrap());
-        claimed.sort_by(|one, other| one.id.cmp(&other.id));
-        claimed.dedup_by(|one, other| one.id == other.id);
+        let claims = (0..20).map(|n| claim(nodes[n % 2], 3, NOW_MS));
+        let mut claimed = Vec::new();
+        for claims in join_all(claims).await {
+            assert!(claims.len() <= 3);
+            claimed.extend(claims);
+        }
+        claimed.extend(claim(&db.store, 100, NOW_MS).await);
+        let ids: HashSet<_> = claimed.iter().map(|notice| &notice.id).collect();
+        assert_eq!(ids.len(), 40, "{}", db.name);
         assert_eq!(claimed.len(), 40, "{}", db.name);
     }
 }
@@ -103,25 +115,12 @@ async fn a_delivery_is_recorded_once() {
     for db in stores().await {
         let tenant = tenant(&db.store, 100).await;
         ended(&db, &tenant).await;
-        let notice = db
-            .store
-            .any_claim_notices(1, NOW_MS)
-            .await
-            .unwrap()
-            .remove(0);
+        let notice = claim(&db.store, 1, NOW_MS).await.remove(0);
         record(&db, &notice, "pending", NOW_MS + 500).await;
         // Whoever comes late with the same one changes nothing.
         record(&db, &notice, "gone", 0).await;
-        assert_eq!(
-            db.store.any_next_notice_ms(NOW_MS).await,
-            Ok(Some(NOW_MS + 500))
-        );
-        let again = db
-            .store
-            .any_claim_notices(1, NOW_MS + 500)
-            .await
-            .unwrap()
-            .remove(0);
+        assert_eq!(next_ms(&db.store, NOW_MS).await, Some(NOW_MS + 500));
+        let again = claim(&db.store, 1, NOW_MS + 500).await.remove(0);
         assert_eq!((again.attempts, again.last_status), (1, Some(500)));
         record(&db, &again, "delivered", 0).await;
         let read = db.store.notice(&tenant.account, &notice.id).await.unwrap();
@@ -130,7 +129,7 @@ async fn a_delivery_is_recorded_once() {
         let numbers: Vec<_> = deliveries.iter().map(|delivery| delivery.n).collect();
         assert_eq!(numbers, [1, 2], "{}", db.name);
         let late = NOW_MS + 10 * LEASE_MS;
-        assert_eq!(db.store.any_claim_notices(1, late).await, Ok(vec![]));
+        assert_eq!(claim(&db.store, 1, late).await, []);
     }
 }
 
@@ -139,12 +138,7 @@ async fn a_replay_makes_a_notice_due_again_for_thirty_days() {
     for db in stores().await {
         let (owner, other) = (tenant(&db.store, 100).await, tenant(&db.store, 100).await);
         ended(&db, &owner).await;
-        let notice = db
-            .store
-            .any_claim_notices(1, NOW_MS)
-            .await
-            .unwrap()
-            .remove(0);
+        let notice = claim(&db.store, 1, NOW_MS).await.remove(0);
         record(&db, &notice, "exhausted", 0).await;
         let replay = |account, now_ms| db.store.replay_notice(account, &notice.id, now_ms);
         assert_eq!(replay(&other.account, NOW_MS).await, Ok(false));
@@ -156,7 +150,7 @@ async fn a_replay_makes_a_notice_due_again_for_thirty_days() {
             "{}",
             db.name
         );
-        let again = db.store.any_claim_notices(1, late).await.unwrap().remove(0);
+        let again = claim(&db.store, 1, late).await.remove(0);
         assert_eq!((&again.id, again.attempts), (&notice.id, 1));
         record(&db, &again, "delivered", 0).await;
         let foreign = db.store.notice(&other.account, &notice.id).await;

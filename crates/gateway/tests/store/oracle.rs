@@ -188,9 +188,10 @@ impl Caller {
         for claim in claims {
             if claim.task.account == self.tenant.account {
                 self.end(claim).await;
+            } else {
+                self.store.put_back(&claim, NOW_MS, NOW_MS).await.unwrap();
             }
         }
-        self.store.release(&self.name).await.unwrap();
     }
 
     async fn end(&mut self, mut claim: Claim) {

@@ -131,7 +131,6 @@ CREATE TABLE notices (
     created_ms BIGINT NOT NULL,
     updated_ms BIGINT NOT NULL
 );
-CREATE INDEX notices_due ON notices (due_ms) WHERE state = 'pending';
 CREATE INDEX notices_lanes ON notices (lane, due_ms) WHERE state = 'pending';
 CREATE INDEX notices_account ON notices (account, created_ms);
 CREATE INDEX notices_task ON notices (task);
