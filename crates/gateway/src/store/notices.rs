@@ -89,8 +89,12 @@ const DELIVERY: &str = "INSERT INTO deliveries (notice, n, at_ms, took_ms, statu
 
 const LIST: &str = "SELECT id, account, task, url, host, state, attempts, attempts_before, due_ms,
         lease_until_ms, last_status, created_ms, updated_ms
-    FROM notices WHERE account = $1 AND ($2 = '' OR task = $2)
-    ORDER BY created_ms DESC, id DESC LIMIT $3";
+    FROM notices WHERE account = $1 ORDER BY created_ms DESC, id DESC LIMIT $2";
+
+const OF_TASK: &str =
+    "SELECT id, account, task, url, host, state, attempts, attempts_before, due_ms,
+        lease_until_ms, last_status, created_ms, updated_ms
+    FROM notices WHERE task = $1 AND account = $2 LIMIT $3";
 
 const ONE: &str = "SELECT id, account, task, url, host, state, attempts, attempts_before, due_ms,
         lease_until_ms, last_status, created_ms, updated_ms
@@ -161,7 +165,7 @@ impl Store {
         .await
     }
 
-    /// Notices of an account, newest first; of one task if it is named.
+    /// Notices of an account, newest first; that of one task if it is named.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -172,8 +176,11 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Notice>, StoreError> {
         let reader = self.reader().await?;
-        let values = values![account.as_str(), task.unwrap_or(""), limit];
-        let rows = reader.session().rows(LIST, values).await?;
+        let (db, account) = (reader.session(), account.as_str());
+        let rows = match task {
+            Some(task) => db.rows(OF_TASK, values![task, account, limit]).await?,
+            None => db.rows(LIST, values![account, limit]).await?,
+        };
         let notices: Result<Vec<_>, _> = rows.iter().map(read).collect();
         Ok(notices?)
     }

@@ -85,8 +85,14 @@ const TASK: &str =
 
 const NOTICE: &str = "SELECT state, attempts, last_status FROM notices WHERE id = $1";
 
-const SCAN: &str = "SELECT id, status, model FROM tasks WHERE account = $1 AND id < $2
-    ORDER BY id DESC LIMIT $3";
+const SCAN: &str = "SELECT id, status, model, CAST(OCTET_LENGTH(body) AS BIGINT) FROM tasks
+    WHERE account = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+
+const PAGE: &str = "SELECT t.body, t.version, t.is_cancel_asked, n.state, n.attempts, n.last_status
+    FROM tasks t LEFT JOIN notices n ON n.task = t.id
+    WHERE t.account = $1 AND t.id <= $2 AND t.id >= $3
+        AND ($4 = '' OR t.status = $4) AND ($5 = '' OR t.model = $5)
+    ORDER BY t.id DESC LIMIT $6";
 
 const ATTEMPTS: &str = "SELECT a.id, a.provider, a.state, a.upstream_id, a.began_ms, a.updated_ms
     FROM attempts a WHERE a.task = $1 AND a.account = $2 ORDER BY a.n";
@@ -101,7 +107,7 @@ const IS_THERE: &str = "SELECT 1 FROM tasks WHERE id = $1 AND account = $2";
 const SCAN_MAX: i64 = 1_000;
 
 /// A page ends with the task that takes it over this size, in bytes.
-const PAGE_BYTES: usize = 4 << 20;
+const PAGE_BYTES: i64 = 4 << 20;
 
 /// Behind every task id.
 const NEWEST: &str = "g";
@@ -151,27 +157,23 @@ impl Store {
             let is_wanted = filter.status.is_none_or(|known| known.as_str() == status)
                 && filter.model.as_ref().is_none_or(|known| *known == model);
             if is_wanted {
-                wanted.push(id);
+                wanted.push((id, row.int(3)?));
             }
         }
+        let shown = fitting(&wanted, filter.limit);
         let mut page = TaskPage::default();
-        let (mut bytes, mut shown) = (0, 0);
-        for id in wanted
-            .iter()
-            .take(usize::try_from(filter.limit).unwrap_or(0))
-        {
-            shown += 1;
-            if let Some(row) = db.row(TASK, values![id, account.as_str()]).await? {
-                bytes += row.text(0)?.len();
-                page.tasks.push(with_notice(db, &row).await?);
-            }
-            if bytes > PAGE_BYTES {
-                break;
+        if let (Some((first, _)), Some((last, _))) = (shown.first(), shown.last()) {
+            let status = filter.status.map_or("", Status::as_str);
+            let model = filter.model.as_deref().unwrap_or("");
+            let count = i64::try_from(shown.len()).unwrap_or(i64::MAX);
+            let values = values![account.as_str(), first, last, status, model, count];
+            for row in db.rows(PAGE, values).await? {
+                page.tasks.push(joined(&row)?);
             }
         }
         let scanned = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        page.next = if shown < wanted.len() {
-            wanted.get(shown.saturating_sub(1)).cloned().map(TaskId)
+        page.next = if shown.len() < wanted.len() {
+            shown.last().map(|(id, _)| TaskId(id.clone()))
         } else if scanned == window {
             rows.last().map(|row| row.text(0)).transpose()?.map(TaskId)
         } else {
@@ -228,6 +230,34 @@ impl Store {
         self.hint_work();
         Ok(wish)
     }
+}
+
+/// The first of the tasks, by id and size, up to the limit, or to the one that makes the page too
+/// large.
+fn fitting(wanted: &[(String, i64)], limit: i64) -> &[(String, i64)] {
+    let mut bytes = 0_i64;
+    let fits = |(_, more): &&(String, i64)| {
+        let has_room = bytes <= PAGE_BYTES;
+        bytes = bytes.saturating_add(*more);
+        has_room
+    };
+    let limit = usize::try_from(limit).unwrap_or(0);
+    let count = wanted.iter().take(limit).take_while(fits).count();
+    wanted.get(..count).unwrap_or_default()
+}
+
+/// A task with its notice in the columns behind it.
+fn joined(row: &Row) -> Result<TaskRead, DbError> {
+    let notice = match row.text_or_null(3)? {
+        None => None,
+        Some(state) => Some(NoticeState {
+            state,
+            attempts: row.int(4)?,
+            last_status: row.int_or_null(5)?,
+        }),
+    };
+    let task = task_of(row)?;
+    Ok(TaskRead { task, notice })
 }
 
 async fn with_notice(db: Session<'_>, row: &Row) -> Result<TaskRead, DbError> {

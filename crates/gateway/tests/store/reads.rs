@@ -34,6 +34,11 @@ async fn an_account_sees_its_own_tasks_only() {
             db.store.tasks(&other.account, &filter).await,
             Ok(TaskPage::default())
         );
+        // A page says of a task what the task itself does, its callback included.
+        let page = db.store.tasks(&owner.account, &filter).await.unwrap();
+        let read = db.store.task(&owner.account, id).await.unwrap().unwrap();
+        assert!(read.notice.is_some());
+        assert_eq!(page.tasks, [read], "{}", db.name);
         assert_eq!(db.store.notices(&other.account, None, 10).await, Ok(vec![]));
         let named = Some(id.as_str());
         assert_eq!(
