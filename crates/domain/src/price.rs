@@ -1,8 +1,7 @@
 //! What a run costs: a closed set of price forms.
 //!
-//! Invariant: `0 ≤ charge ≤ hold` for every order and every usage, and the lines of the breakdown
-//! add up to the hold. Integers only; every rounding is up to the next micro-credit. Sums beyond
-//! 64 bits stop at the largest amount, which no balance covers.
+//! Invariant: `0 ≤ charge ≤ hold` for every order and usage; the lines of the breakdown add up to the hold.
+//! Integers only, rounded up to the next micro-credit; sums stop at 64 bits, which no balance covers.
 
 use std::collections::BTreeMap;
 
@@ -150,14 +149,13 @@ impl Price {
         self.sum(&self.items(order, None))
     }
 
-    /// What the order costs after all. Only a provider that takes more than was ordered makes it more
-    /// than the hold.
+    /// What the order costs after all; more than the hold if the provider took more than was ordered.
     #[must_use]
     pub fn cost(&self, order: &Order, usage: &Usage) -> Credits {
         self.sum(&self.items(order, Some(usage)))
     }
 
-    /// What the client pays of it, never more than the hold.
+    /// What the client pays of it.
     #[must_use]
     pub fn charge(&self, order: &Order, usage: &Usage) -> Credits {
         self.cost(order, usage).min(self.hold(order))

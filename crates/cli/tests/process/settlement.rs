@@ -77,10 +77,13 @@ impl OnPostgres {
         runtime.block_on(async {
             let url = cluster::url(&self.database);
             let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-            let connection = tokio::spawn(connection);
-            client.batch_execute(sql).await.unwrap();
-            drop(client);
-            connection.await.unwrap().unwrap();
+            let statement = async {
+                let done = client.batch_execute(sql).await;
+                drop(client);
+                done
+            };
+            let (done, _) = tokio::join!(statement, connection);
+            done.unwrap();
         });
     }
 }

@@ -7,6 +7,7 @@ mod billing;
 pub mod bootstrap;
 mod catalogue;
 mod clocks;
+mod error;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,8 +25,9 @@ use url::Url;
 
 pub use catalogue::load as load_catalogue;
 use clocks::Leads;
+pub use error::AppError;
 
-use crate::alerts::{MailError, Post};
+use crate::alerts::Post;
 use crate::api::counters::Counters;
 use crate::api::{Api, ApiSettings, Switchboard, TestCallback, TestResult};
 use crate::callbacks::Callbacks;
@@ -46,29 +48,6 @@ const NOTICE: Duration = Duration::from_millis(1_000);
 
 /// Milliseconds in a day.
 const DAY_MS: i64 = 86_400_000;
-
-/// Why the gateway does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// The catalogue has problems, a line each.
-    #[error("the catalogue does not load:\n{0}")]
-    Catalogue(String),
-    /// The store does not open.
-    #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
-    /// The place for results does not open.
-    #[error(transparent)]
-    Media(#[from] media::MediaError),
-    /// The address cannot be listened on.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, std::io::Error),
-    /// The certificates cannot be used.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
-    /// Mails cannot be sent.
-    #[error(transparent)]
-    Mail(#[from] MailError),
-}
 
 /// A gateway that is ready to run.
 pub struct App {
