@@ -1,7 +1,7 @@
 //! What a run costs: a closed set of price forms.
 //!
-//! Invariant: `0 ≤ charge ≤ hold` for every order and usage; the lines of the breakdown add up to the hold.
-//! Integers only, rounded up to the next micro-credit; sums stop at 64 bits, which no balance covers.
+//! Invariant: `0 ≤ charge ≤ hold` for every order and usage; the breakdown adds up to the hold.
+//! Integers only, rounded up to the next micro-credit; sums stop at 64 bits, beyond any balance.
 
 use std::collections::BTreeMap;
 
