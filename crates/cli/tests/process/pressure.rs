@@ -1,9 +1,11 @@
 //! Many clients on one balance and one key: what the ledger and the limits say holds to the last one.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_postgres::NoTls;
 
 use crate::cluster;
 use crate::server::{Folder, Server, command};
@@ -14,6 +16,13 @@ const CLIENTS: usize = 64;
 /// How many runs the balance covers, and how many are tried.
 const COVERED: usize = 500;
 const TRIED: usize = 700;
+
+/// Requests a minute, and for how long they are tried: long enough for two windows.
+const RPM: usize = 20;
+const LASTS: Duration = Duration::from_secs(75);
+
+/// How long a client rests between two tries of a limit.
+const REST: Duration = Duration::from_millis(150);
 
 const MODEL: &str = "image_generate.imagen_4";
 
@@ -149,4 +158,51 @@ fn one_node_never_overdraws_a_balance() {
 #[test]
 fn two_nodes_never_overdraw_a_balance() {
     the_balance_covers_so_many_and_no_more(&Nodes::two("overdrafts"));
+}
+
+/// When the tasks of a key were admitted, as the database says, in milliseconds.
+fn admissions(nodes: &Nodes) -> Vec<i64> {
+    let url = cluster::url(nodes.database.as_ref().unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        let read = async {
+            let sql = "SELECT created_ms FROM tasks ORDER BY created_ms";
+            let rows = client.query(sql, &[]).await;
+            drop(client);
+            rows
+        };
+        let (rows, _) = tokio::join!(read, connection);
+        rows.unwrap().iter().map(|row| row.get(0)).collect()
+    })
+}
+
+#[test]
+fn two_nodes_never_admit_more_than_a_key_may() {
+    let nodes = Nodes::two("limits");
+    let wish = json!({"name": "limited", "rate_limit_rpm": RPM});
+    let (status, key) = nodes.servers[0]
+        .call("POST", "/api/v1/api-keys", &[], Some(&wish))
+        .unwrap();
+    assert_eq!(status, 200, "{key}");
+    let is_over = AtomicBool::new(false);
+    let answers = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(LASTS);
+            is_over.store(true, Ordering::Relaxed);
+        });
+        nodes.submit(key["key"].as_str().unwrap(), |_| {
+            std::thread::sleep(REST);
+            !is_over.load(Ordering::Relaxed)
+        })
+    });
+    let admitted = admissions(&nodes);
+    assert_eq!(count(&answers, 200), admitted.len());
+    assert_eq!(count(&answers, 429), answers.len() - admitted.len());
+    assert!(answers.len() > 100 * RPM, "{} tries", answers.len());
+    assert!(admitted.len() >= 2 * RPM, "{} admitted", admitted.len());
+    for run in admitted.windows(RPM + 1) {
+        let minute = run[RPM] - run[0];
+        assert!(minute >= 60_000, "{} in {minute} ms", run.len());
+    }
 }
