@@ -241,8 +241,11 @@ pub(in crate::api) async fn update(
     let act = api.act(&caller.0, trace);
     match api.store.change_account(&id, wish, act).await {
         Ok(AccountChanged::Yes(account)) => {
-            // A raised limit has places at once.
-            api.store.any_let_in(api.clock.now_ms()).await?;
+            // A raised limit has places at once. The change is recorded whatever becomes of that, and
+            // a sweep lets in what this leaves.
+            if let Err(error) = api.store.any_let_in(api.clock.now_ms()).await {
+                tracing::warn!(%error, "parked tasks are let in later");
+            }
             Ok(Json(view(account, None)))
         }
         Ok(AccountChanged::Missing) => Err(ApiError::not_found("account")),
