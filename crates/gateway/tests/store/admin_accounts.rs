@@ -9,6 +9,7 @@ use gateway::store::admin_accounts::{
     AccountChanged, AccountCounts, AccountWish, CreditOrder, Credited, Place,
 };
 use gateway::store::audit::AuditFilter;
+use gateway::store::submit::Admission;
 
 use crate::fixture::{act, new_account, steps, success, tenant};
 use crate::support::{NOW_MS, TestStore, stores};
@@ -57,6 +58,9 @@ async fn a_suspended_account_has_no_keys_on_any_node() {
         assert_eq!(account.suspended_ms, Some(NOW_MS));
         for node in [&db.store, &twin] {
             assert_eq!(node.authenticate(&tenant.api_key, NOW_MS).await, Ok(None));
+            // Authenticated before, submitted after.
+            let admission = node.submit(&tenant.task(1), None).await;
+            assert_eq!(admission, Ok(Admission::KeyDead), "{}", db.name);
         }
         // Its tasks finish all the same.
         steps(&db.store, &mut claim, success()).await;
