@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Callbacks;
 use super::slots::{Health, Slots};
+use super::walk::{PAGE, Rests, Walk};
 use crate::store::StoreError;
 use crate::store::lanes::Lane;
 use crate::store::notices::Notice;
 
-/// How many lanes are looked at in one read.
-const PAGE: i64 = 1_000;
+/// Pause before the lanes of an account are looked at that a round has left, in milliseconds.
+const REST_MS: u64 = 100;
 
 pub(super) struct Dispatch {
     callbacks: Arc<Callbacks>,
@@ -26,6 +27,8 @@ pub(super) struct Dispatch {
     held: HashMap<Id, Notice>,
     /// Name of the lane that got the last slot there was: those behind it come first next time.
     cursor: String,
+    /// Lanes that the last round has left.
+    rests: Rests,
 }
 
 impl Dispatch {
@@ -37,6 +40,7 @@ impl Dispatch {
             running: JoinSet::new(),
             held: HashMap::new(),
             cursor: String::new(),
+            rests: Rests::new(),
         }
     }
 
@@ -71,27 +75,28 @@ impl Dispatch {
     async fn round(&mut self) -> Result<u64, StoreError> {
         let now_ms = self.callbacks.clock.now_ms();
         let mut next_ms = i64::MAX;
-        let mut after = std::mem::take(&mut self.cursor);
-        // The lanes behind the cursor, and then all from the first.
-        let mut has_wrapped = after.is_empty();
-        while self.slots.free() > 0 {
+        let cursor = std::mem::take(&mut self.cursor);
+        let mut walk = Walk::new(cursor, std::mem::take(&mut self.rests));
+        let mut is_complete = false;
+        while self.slots.free() > 0 && !is_complete {
+            let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
             let store = &self.callbacks.store;
-            let page = store.any_lanes(&after, PAGE, now_ms).await?;
+            let page = store.any_lanes(walk.after(), limit, now_ms).await?;
+            let (count, goes_on) = walk.turn(&page);
+            let page = page.get(..count).unwrap_or_default();
             let later = page.iter().filter_map(|lane| lane.due_ms);
             let later = later.filter(|due_ms| *due_ms > now_ms).min();
             next_ms = next_ms.min(later.unwrap_or(i64::MAX));
-            self.start(&page, now_ms).await?;
-            match page.last() {
-                Some(last) if page.len() as i64 == PAGE => after = last.name(),
-                _ if has_wrapped => break,
-                _ => {
-                    after = String::new();
-                    has_wrapped = true;
-                }
-            }
+            self.start(page, now_ms).await?;
+            is_complete = !goes_on;
         }
+        self.rests = walk.end(is_complete);
         let wait_ms = u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0);
-        Ok(wait_ms.min(self.callbacks.settings.poll_ms))
+        let longest_ms = self.callbacks.settings.poll_ms;
+        Ok(wait_ms.min(match self.rests.is_empty() {
+            true => longest_ms,
+            false => longest_ms.min(REST_MS),
+        }))
     }
 
     async fn start(&mut self, page: &[Lane], now_ms: i64) -> Result<(), StoreError> {

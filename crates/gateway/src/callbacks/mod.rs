@@ -9,6 +9,7 @@ mod dispatch;
 mod example;
 pub mod schedule;
 mod slots;
+mod walk;
 
 use std::sync::Arc;
 
