@@ -3,14 +3,21 @@
 use clap::{Args, Subcommand};
 use domain::credits::Credits;
 use gateway::app::bootstrap::DEFAULT_ACCOUNT;
-use serde_json::json;
+use gateway::clock::rfc3339;
+use gateway::store::Store;
+use gateway::store::admin_accounts::{AccountRead, Place};
+use serde_json::{Value, json};
 
 use super::{ensure_account, gift, known_account, store};
 use crate::{FAILED, Failure, Settings, output};
 
+/// Accounts read at a time.
+const PAGE: i64 = 500;
+
 #[derive(Debug, Subcommand)]
 pub enum Account {
     Create(Create),
+    List(List),
     Show(Show),
 }
 
@@ -23,6 +30,15 @@ pub struct Create {
     /// What it starts with
     #[arg(long, default_value = "0", value_parser = gift, value_name = "N")]
     credits: Credits,
+}
+
+/// Print all accounts with their balances, newest first
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  routerbase account list --json")]
+pub struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Print an account's id and balance
@@ -50,6 +66,7 @@ impl Account {
                 }
                 output::line(id.as_str())?;
             }
+            Self::List(List { json }) => list(&store, json).await?,
             Self::Show(Show { name, json }) => {
                 let id = known_account(&store, &name).await?;
                 let balance = store.balance(&id).await?;
@@ -64,4 +81,48 @@ impl Account {
         }
         Ok(())
     }
+}
+
+async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
+    let mut accounts: Vec<AccountRead> = Vec::new();
+    loop {
+        let behind = accounts.last().map(|last| Place {
+            created_ms: last.created_ms,
+            id: last.id.0.clone(),
+        });
+        let page = store.any_accounts(behind.as_ref(), PAGE).await?;
+        if page.is_empty() {
+            break;
+        }
+        accounts.extend(page);
+    }
+    if json {
+        let accounts: Vec<_> = accounts.iter().map(view).collect();
+        return Ok(output::json(&json!(accounts))?);
+    }
+    let head = ["id", "name", "credits", "held", "state"];
+    let head = head.map(str::to_owned).to_vec();
+    let rows: Vec<_> = std::iter::once(head)
+        .chain(accounts.iter().map(row))
+        .collect();
+    Ok(output::table(&rows)?)
+}
+
+fn row(read: &AccountRead) -> Vec<String> {
+    let state = read.suspended_ms.map_or("", |_| "suspended");
+    vec![
+        read.id.to_string(),
+        read.name.clone(),
+        read.balance.available().to_string(),
+        read.balance.held.to_string(),
+        state.to_owned(),
+    ]
+}
+
+fn view(read: &AccountRead) -> Value {
+    json!({
+        "id": read.id, "name": read.name, "credits": read.balance.available(),
+        "held": read.balance.held, "suspended": read.suspended_ms.is_some(),
+        "created_at": rfc3339(read.created_ms),
+    })
 }

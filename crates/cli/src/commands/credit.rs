@@ -23,15 +23,18 @@ script may be run again.
 
 Examples:
   routerbase credit grant --account shop --credits 50 --reference invoice-117
-  routerbase credit grant --account shop --credits=-5"
+  routerbase credit grant --account shop --credits=-5 --adjust --reference refund-117"
 )]
 pub struct Grant {
     /// Name of the account
     #[arg(long, default_value = DEFAULT_ACCOUNT)]
     account: String,
-    /// How many; negative for a correction downwards
+    /// How many; negative ones are always a correction
     #[arg(long, value_parser = amount, value_name = "N", allow_hyphen_values = true)]
     credits: Credits,
+    /// Enter them as a correction rather than as a gift
+    #[arg(long)]
+    adjust: bool,
     /// What they are for; a random one unless given
     #[arg(long)]
     reference: Option<String>,
@@ -42,6 +45,7 @@ impl Credit {
         let Self::Grant(Grant {
             account,
             credits,
+            adjust,
             reference,
         }) = self;
         if credits == Credits::ZERO {
@@ -52,10 +56,9 @@ impl Credit {
         let id = known_account(&store, &account).await?;
         let random = || format!("cli-{}", hex::encode(Entropy::system().bytes::<10>()));
         let reference = reference.unwrap_or_else(random);
-        let kind = if credits > Credits::ZERO {
-            Kind::TopUp
-        } else {
-            Kind::Adjust
+        let kind = match adjust || credits < Credits::ZERO {
+            true => Kind::Adjust,
+            false => Kind::TopUp,
         };
         let order = CreditOrder {
             account: id,

@@ -86,6 +86,44 @@ fn keys_are_listed_and_deleted() {
 }
 
 #[test]
+fn accounts_are_listed_with_what_they_have() {
+    let home = Home::new("accounts");
+    home.ok("account create shop --credits 10");
+    home.ok("account create agency");
+    let list = home.ok("account list");
+    let lines: Vec<Vec<_>> = list
+        .lines()
+        .map(|line| line.split_whitespace().skip(1).collect())
+        .collect();
+    assert_eq!(lines.len(), 3, "{list}");
+    assert_eq!(lines[0], ["name", "credits", "held", "state"]);
+    assert!(lines.contains(&vec!["shop", "10", "0"]), "{list}");
+    assert!(lines.contains(&vec!["agency", "0", "0"]), "{list}");
+    let json: serde_json::Value = serde_json::from_str(&home.ok("account list --json")).unwrap();
+    let accounts = json.as_array().unwrap();
+    let shop = accounts.iter().find(|one| one["name"] == "shop").unwrap();
+    assert_eq!(
+        (&shop["credits"], &shop["suspended"]),
+        (&10.into(), &false.into())
+    );
+}
+
+#[test]
+fn a_correction_is_one_either_way() {
+    let home = Home::new("adjust");
+    home.ok("account create shop --credits 10");
+    let grant = "credit grant --account shop --reference r --credits";
+    assert_eq!(home.ok(&format!("{grant} 2 --adjust")), "12\n");
+    // A gift of the same reference is something else, and the same correction is not made twice.
+    assert_eq!(home.ok(&format!("{grant} 2")), "14\n");
+    assert_eq!(home.ok(&format!("{grant} 2 --adjust")), "14\n");
+    assert_eq!(home.run(&format!("{grant} -3 --adjust")).0, 1);
+    let other = "credit grant --account shop --credits=-4 --adjust --reference s";
+    assert_eq!(home.ok(other), "10\n");
+    assert_eq!(home.ok("ledger check"), "ok: 1 accounts, 4 entries\n");
+}
+
+#[test]
 fn commands_are_audited() {
     let home = Home::new("audit");
     let _server = Server::start(&home);
