@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::body::Fields;
 use super::caller::{Billing, Caller};
 use super::desk::Mails;
+use super::keys::Deleted;
 use super::refusals::{
     AlertsFull, BadRequest, FeatureDisabled, Invalid, NotFound, TooLarge, Unauthorized, Unavailable,
 };
@@ -149,33 +150,20 @@ pub(super) async fn list(
     }))
 }
 
-/// That an alert is gone.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeletedAlert)]
-pub(super) struct Gone {
-    /// 200.
-    code: u16,
-    /// `deleted`.
-    message: &'static str,
-}
-
 /// Delete an alert
 #[utoipa::path(
     delete, path = "/api/v1/billing/alerts/{id}", operation_id = "deleteAlert", tag = "Billing", security(("key" = ["billing"])),
     params(("id" = String, Path, description = "The alert's id.")),
-    responses((status = 200, description = "It is deleted.", body = Gone), Unauthorized, NotFound, Unavailable)
+    responses((status = 200, description = "It is deleted.", body = Deleted), Unauthorized, NotFound, Unavailable)
 )]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     caller: Caller<Billing>,
-    Id(id): Id,
-) -> Result<Json<Gone>, ApiError> {
-    let id = AlertId(id);
+    id: Id,
+) -> Result<Json<Deleted>, ApiError> {
+    let id = AlertId(id.word("alert")?);
     if !api.store.delete_alert(&caller.0.account, &id).await? {
         return Err(ApiError::not_found("alert"));
     }
-    Ok(Json(Gone {
-        code: 200,
-        message: "deleted",
-    }))
+    Ok(Json(Deleted::REPLY))
 }

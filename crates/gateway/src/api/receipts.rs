@@ -35,7 +35,6 @@ pub(super) struct Received {
 /// For Stripe alone, which signs what it sends. Without that signature nothing is read.
 #[utoipa::path(
     post, path = "/api/v1/billing/stripe/webhook", operation_id = "receiveStripe", tag = "Operating", security(()),
-    security(()),
     params(("Stripe-Signature" = String, Header, description = "`t=…,v1=…`")),
     request_body(content = Object, description = "An event of Stripe."),
     responses(

@@ -10,10 +10,12 @@ use domain::credits::Credits;
 use domain::ids::{AccountId, AttemptId, TaskId};
 use domain::key::{ApiKey, Grant, Scope};
 use domain::signing::Secret;
+use domain::stripe::EndpointSecret;
 use domain::task::{Attempt, Outcome, Rules, StoredFile, advance};
 use domain::upstream::{Answer, Call as UpstreamCall, Cursor, Fault, FaultClass, Kind};
 use domain::upstream::{Output, Request as UpstreamRequest, Wait};
 use futures_util::FutureExt;
+use gateway::api::desk::{Desk, Mails, PageWish, PayPage, Till};
 use gateway::api::{Api, ApiSettings, Switchboard, TestCallback, TestResult, router};
 use gateway::client_ip::ClientIp;
 use gateway::clock::Clock;
@@ -275,11 +277,32 @@ fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>) -> Api {
             };
             async move { result }.boxed()
         }),
-        desk: gateway::api::desk::Desk::default(),
+        desk: desk(),
         metrics: Arc::new(|| "up 1\n".to_owned()),
         is_draining: Arc::new(AtomicBool::new(false)),
         switchboard: Switchboard::default(),
         counters: Arc::default(),
+    }
+}
+
+/// Pages that always open, and mails that nobody sends.
+fn desk() -> Desk {
+    let open = |wish: PageWish| {
+        let id = format!("cs_test_{}", wish.key);
+        let url = format!("https://checkout.stripe.com/{id}");
+        async move { Ok(PayPage { id, url }) }.boxed()
+    };
+    Desk {
+        till: Some(Till {
+            least: Credits(1_000_000),
+            most: Credits(1_000_000_000),
+            open: Arc::new(open),
+        }),
+        stripe_secret: Some(EndpointSecret::new("whsec_test".to_owned())),
+        mails: Some(Mails {
+            is_address: |text| text.contains('@'),
+            operator: "operator@example.com".to_owned(),
+        }),
     }
 }
 
