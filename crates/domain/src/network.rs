@@ -3,7 +3,9 @@
 //! Invariant: an IPv4 address that is mapped into IPv6 (`::ffff:192.0.2.1`) is the IPv4 address, alone
 //! and in a network, so that two spellings of one place are never compared as two.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
 
 /// Length of the prefix that maps IPv4 into IPv6: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
 const MAPPED: u8 = 96;
@@ -12,13 +14,13 @@ const MAPPED: u8 = 96;
 /// Bits behind the prefix are dropped.
 #[must_use]
 pub fn parse(text: &str) -> Option<IpNet> {
-    let network = if text.contains('/') {
-        text.parse().ok()?
-    } else if let Ok(one) = format!("{text}/32").parse::<Ipv4Net>() {
-        IpNet::V4(one)
-    } else {
-        IpNet::V6(format!("{text}/128").parse::<Ipv6Net>().ok()?)
+    // The standard library reads addresses strictly: `010.0.0.1` may be octal elsewhere, so it is none.
+    let Some((address, prefix)) = text.split_once('/') else {
+        return text.parse().ok().map(|one: IpAddr| canonical(one.into()));
     };
+    let is_number = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
+    let prefix = prefix.parse().ok().filter(|_| is_number)?;
+    let network = IpNet::new(address.parse().ok()?, prefix).ok()?;
     Some(canonical(network))
 }
 
@@ -74,6 +76,8 @@ mod tests {
             "10.0.0.1/",
             "10.0.0.0/33",
             "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "010.0.0.0/8",
             "::1/129",
             "fe80::1%eth0",
             " 10.0.0.1",
