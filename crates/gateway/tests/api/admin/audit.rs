@@ -148,8 +148,8 @@ async fn a_line_tells_what_was_and_what_is() {
     assert_eq!(
         both("account.update"),
         (
-            json!({"name": "default", "suspended": false}),
-            json!({"name": "renamed", "suspended": true})
+            json!({"name": "default", "suspended": false, "concurrency_limit": null}),
+            json!({"name": "renamed", "suspended": true, "concurrency_limit": null})
         )
     );
     let (before, after) = both("key.update");
