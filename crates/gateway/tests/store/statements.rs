@@ -12,7 +12,7 @@ const POSTGRES_ONLY: [&str; 3] = ["pg_", "= ANY(", "clock_timestamp"];
 
 /// Starts of those that look at everything on purpose: the check of the ledger, and the count of
 /// accounts at the start.
-const CHECKS: [&str; 7] = [
+const CHECKS: [&str; 8] = [
     "SELECT (SELECT CAST(COUNT(*)",
     "SELECT CAST(COUNT(*) AS BIGINT) FROM accounts",
     "SELECT t.id FROM tasks t",
@@ -20,14 +20,18 @@ const CHECKS: [&str; 7] = [
     "SELECT h.id FROM entries h",
     "SELECT e.id FROM entries e",
     "SELECT a.id, a.posted, a.held",
+    "SELECT a.id FROM accounts a WHERE a.tasks_active <>",
 ];
 
 /// Indexes of what is open, and what a statement has found already.
-const BOUNDED: [&str; 4] = [
+const BOUNDED: [&str; 7] = [
     "tasks_queued",
     "tasks_leased",
+    "tasks_parked",
     "notices_lanes",
     "SCAN lanes",
+    "SCAN lines",
+    "SCAN page",
 ];
 
 #[tokio::test]
@@ -55,6 +59,7 @@ async fn both_databases_understand_every_statement() {
 async fn no_statement_walks_a_whole_table() {
     let db = TestStore::sqlite().await;
     let file = rusqlite::Connection::open(db.url.strip_prefix("sqlite://").unwrap()).unwrap();
+    let mut walks = Vec::new();
     for statement in statements() {
         let is_check = CHECKS.iter().any(|start| statement.starts_with(start));
         let is_for_postgres = POSTGRES_ONLY.iter().any(|word| statement.contains(word));
@@ -72,9 +77,12 @@ async fn no_statement_walks_a_whole_table() {
             let step: String = row.get(3).unwrap();
             let is_walk = step.starts_with("SCAN ") && !step.starts_with("SCAN CONSTANT ROW");
             let is_bounded = BOUNDED.iter().any(|index| step.ends_with(index));
-            assert!(!is_walk || is_bounded, "{step}: {statement}");
+            if is_walk && !is_bounded {
+                walks.push(format!("{step}: {statement}"));
+            }
         }
     }
+    assert!(walks.is_empty(), "{}", walks.join("\n"));
 }
 
 /// Every constant of the store that holds a statement.
