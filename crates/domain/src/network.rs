@@ -3,7 +3,7 @@
 //! Invariant: an IPv4 address that is mapped into IPv6 (`::ffff:192.0.2.1`) is the IPv4 address, alone
 //! and in a network, so that two spellings of one place are never compared as two.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
