@@ -134,7 +134,10 @@ impl Alerts {
         loop {
             let now_ms = self.clock.now_ms();
             match self.store.any_record_mail(mail, tried, now_ms).await {
-                Err(StoreError::Unavailable(_) | StoreError::Overloaded) if tries < RECORDS_MAX => {
+                // One that was recorded all the same is passed over the second time.
+                Err(
+                    StoreError::Unavailable(_) | StoreError::Unclear(_) | StoreError::Overloaded,
+                ) if tries < RECORDS_MAX => {
                     tries += 1;
                     sleep(Duration::from_secs(1)).await;
                 }

@@ -233,7 +233,9 @@ impl Worker {
         }
         let now_ms = self.clock.now_ms();
         if now_ms >= self.leased_until_ms() && !self.owners.all().is_empty() {
-            // Leases may have run out while the store was slow: not to be taken from ourselves.
+            // Leases may have run out while the store was slow: not to be taken from ourselves. What is
+            // due would end the sleep at once until the heartbeat has renewed them.
+            tokio::time::sleep(Duration::from_millis(UNCLAIMED_MS)).await;
             return Vec::new();
         }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
