@@ -58,9 +58,9 @@ fn refused(invalid: Invalid) -> Failure {
 
 /// The account of a name that must be there.
 async fn known_account(store: &Store, name: &str) -> anyhow::Result<AccountId> {
-    let found = store.any_account_named(name).await?;
+    let found = store.any_account_by_name(name).await?;
     let unknown = || Failure::new(FAILED, format!("there is no account {name}"));
-    Ok(found.ok_or_else(unknown)?)
+    Ok(found.ok_or_else(unknown)?.id)
 }
 
 /// An amount of the command line.

@@ -130,7 +130,7 @@ async fn admit(
     let mut task = offer.task(caller, id, now_ms);
     let mut admission = api.store.submit(&task, idempotency.clone()).await?;
     if admission == Admission::KeyChanged {
-        task.is_metered = true;
+        task.is_metered = !task.is_metered;
         admission = api.store.submit(&task, idempotency).await?;
     }
     admitted(admission, reply, hold)

@@ -116,16 +116,6 @@ impl Store {
         .await
     }
 
-    /// The account of a name.
-    ///
-    /// # Errors
-    /// The store is unavailable.
-    pub async fn any_account_named(&self, name: &str) -> Result<Option<AccountId>, StoreError> {
-        let reader = self.reader().await?;
-        let row = reader.session().row(BY_NAME, values![name]).await?;
-        Ok(row.map(|row| row.text(0)).transpose()?.map(AccountId))
-    }
-
     /// How many accounts there are.
     ///
     /// # Errors

@@ -103,7 +103,7 @@ const CLOSE: &str = "INSERT INTO entries (id, account, kind, task, amount, hold,
     SELECT $1, account, 'close', task, $2, amount, $3 FROM entries WHERE id = $4";
 
 const SETTLE: &str = "UPDATE accounts SET posted = posted - $1, held = held - $2,
-        tasks_active = tasks_active - 1 WHERE id = $3";
+        tasks_active = tasks_active - 1 WHERE id = $3 RETURNING tasks_active_max";
 
 const NOTICE: &str = "INSERT INTO notices (id, account, task, url, host, lane, state, attempts,
         attempts_before, due_ms, lease_until_ms, last_status, created_ms, updated_ms)
@@ -186,13 +186,15 @@ impl Commit {
         let close = values![&close_id, charge.0, self.now_ms, &hold_id];
         one(db.execute(CLOSE, close).await?, "hold")?;
         let settle = values![charge.0, task.hold.0, task.account.as_str()];
-        one(db.execute(SETTLE, settle).await?, "account")?;
+        let row = db.row(SETTLE, settle).await?;
+        let row = row.ok_or_else(|| DbError::Broken("the account is gone".to_owned()))?;
+        let is_limited = row.int(0)? != parked::UNLIMITED;
         let rest = task.hold.minus(charge).unwrap_or(Credits::ZERO);
         if task.is_metered && rest > Credits::ZERO {
             let held_ms = task.created_ms;
             meters.give_back(db, &task.key, rest, held_ms).await?;
         }
-        parked::let_one_in(db, &task.account, self.now_ms).await
+        Ok(is_limited && parked::let_one_in(db, &task.account, self.now_ms).await?)
     }
 
     async fn write_end(&self, db: Session<'_>) -> Result<(), DbError> {

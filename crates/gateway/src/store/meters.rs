@@ -45,7 +45,7 @@ pub(super) enum Counted {
     Exceeded(Exceeded),
     /// The key is deleted or expired.
     KeyDead,
-    /// The key has got a limit of credits since whoever asks looked at it.
+    /// The key got or lost its limit of credits since whoever asks looked at it.
     KeyChanged,
 }
 
@@ -73,11 +73,12 @@ impl Meters {
         let Some(known) = known.filter(|known| known.expires_ms > toll.now_ms) else {
             return Ok(Counted::KeyDead);
         };
+        // What is given back later must be what was counted, no more and no less.
+        if known.limits.daily_credits.is_some() != toll.is_metered {
+            return Ok(Counted::KeyChanged);
+        }
         if known.limits.is_none() {
             return Ok(Counted::Yes(Vec::new()));
-        }
-        if known.limits.daily_credits.is_some() && !toll.is_metered {
-            return Ok(Counted::KeyChanged);
         }
         let counted = known.meter.admit(&known.limits, toll.hold, toll.now_ms);
         if let Err(exceeded) = counted {

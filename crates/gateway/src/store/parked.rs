@@ -5,6 +5,7 @@
 //! lets in one too many; a task that will only be ended takes a place beyond the limit.
 
 use domain::ids::{AccountId, TaskId};
+use futures_util::future::{join, try_join_all};
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
@@ -69,23 +70,33 @@ impl Store {
     /// # Errors
     /// The store is unavailable.
     pub async fn any_let_in(&self, now_ms: i64) -> Result<u64, StoreError> {
+        let mut sum = 0_u64;
+        loop {
+            let count = self.let_some_in(now_ms).await?;
+            if count == 0 {
+                return Ok(sum);
+            }
+            self.hint_work();
+            sum = sum.saturating_add(count);
+        }
+    }
+
+    /// As many as two reads find; their writes share commits.
+    async fn let_some_in(&self, now_ms: i64) -> Result<u64, StoreError> {
         let reader = self.reader().await?;
         let db = reader.session();
-        let overdue = db.rows(OVERDUE, values![now_ms]).await?;
-        let accounts = db.rows(WITH_PLACES, &[]).await?;
-        let mut count = 0_u64;
-        for row in overdue {
+        let (mut overdue, mut accounts) = (Vec::new(), Vec::new());
+        for row in db.rows(OVERDUE, values![now_ms]).await? {
             let task = (TaskId(row.text(0)?), AccountId(row.text(1)?));
-            count = count.saturating_add(self.write(Overdue { task, now_ms }).await?);
+            overdue.push(self.write(Overdue { task, now_ms }));
         }
-        for row in accounts {
+        for row in db.rows(WITH_PLACES, &[]).await? {
             let account = AccountId(row.text(0)?);
-            count = count.saturating_add(self.write(LetIn { account, now_ms }).await?);
+            accounts.push(self.write(LetIn { account, now_ms }));
         }
-        if count > 0 {
-            self.hint_work();
-        }
-        Ok(count)
+        let (overdue, accounts) = join(try_join_all(overdue), try_join_all(accounts)).await;
+        let counts = overdue?.into_iter().chain(accounts?);
+        Ok(counts.fold(0, u64::saturating_add))
     }
 }
 

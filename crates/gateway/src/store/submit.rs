@@ -37,7 +37,8 @@ pub enum Admission {
     Exceeded(Exceeded),
     /// The key is deleted or expired.
     KeyDead,
-    /// The key has got a limit of credits since the task was made; to be made again.
+    /// The key got or lost its limit of credits since the task was made: its hold is to count the other
+    /// way.
     KeyChanged,
 }
 

@@ -103,7 +103,8 @@ impl World {
             running.spawn(app.run(CancellationToken::new()));
         }
         let store = Store::connect(&url, Access::Beside).await.unwrap();
-        let account = store.any_account_named("default").await.unwrap().unwrap();
+        let account = store.any_account_by_name("default").await;
+        let account = account.unwrap().unwrap().id;
         Self {
             name,
             stripe,

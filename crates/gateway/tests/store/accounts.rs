@@ -23,9 +23,9 @@ async fn an_account_is_made_once_for_its_name() {
         };
         let found = db.store.any_account(again, NOW_MS).await;
         assert_eq!(found, Ok((id.clone(), false)));
-        let named = db.store.any_account_named(&wish.name).await;
-        assert_eq!(named, Ok(Some(id.clone())));
-        assert_eq!(db.store.any_account_named("nobody").await, Ok(None));
+        let named = db.store.any_account_by_name(&wish.name).await.unwrap();
+        assert_eq!(named.map(|account| account.id), Some(id.clone()));
+        assert_eq!(db.store.any_account_by_name("nobody").await, Ok(None));
         assert_eq!(db.store.any_account_count().await, Ok(1));
         assert_eq!(db.store.balance(&id).await.unwrap().posted, Credits(700));
     }

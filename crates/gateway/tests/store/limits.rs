@@ -155,6 +155,9 @@ async fn a_limit_of_credits_that_came_meanwhile_is_not_overlooked() {
         let key = with_key(&db.store, &owner, daily(50)).await;
         let unaware = db.store.submit(&key.task(4), None).await;
         assert_eq!(unaware, Ok(Admission::KeyChanged), "{}", db.name);
+        // What was not counted must not be given back either.
+        let outdated = db.store.submit(&metered(&owner, 4), None).await;
+        assert_eq!(outdated, Ok(Admission::KeyChanged), "{}", db.name);
     }
 }
 
@@ -295,5 +298,19 @@ async fn a_raised_limit_lets_in_what_waits() {
         limit_tasks(&db.store, &owner, None).await;
         db.store.any_let_in(NOW_MS).await.unwrap();
         assert_eq!(claimed(&db.store, &owner).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_is_taken_away_lets_in_however_many_wait() {
+    for db in stores().await {
+        let owner = tenant(&db.store, 1_000).await;
+        limit_tasks(&db.store, &owner, Some(1)).await;
+        for _ in 0..250 {
+            owner.submitted(&db.store, 1).await;
+        }
+        limit_tasks(&db.store, &owner, None).await;
+        assert_eq!(db.store.any_let_in(NOW_MS).await, Ok(249), "{}", db.name);
+        assert_eq!(claimed(&db.store, &owner).await.len(), 250);
     }
 }
