@@ -16,6 +16,7 @@ mod fixture;
 mod support;
 
 mod alerts;
+mod log;
 mod receipts;
 mod smtp;
 mod stripe;

@@ -1,7 +1,5 @@
 //! Opening payment pages.
 
-use std::sync::{Arc, Mutex};
-
 use domain::credits::Credits;
 use domain::ids::AccountId;
 use gateway::net::{Net, NetSettings};
@@ -10,6 +8,7 @@ use gateway::stripe::{Order, Stripe as Caller, StripeError, StripeSettings};
 use serde_json::{Value, json};
 
 use crate::client::{Call, Reply};
+use crate::log;
 use crate::stripe::{Mood, SECRET_KEY, Stripe};
 use crate::world::{KEY, World, payments, worlds};
 
@@ -217,31 +216,9 @@ async fn a_silent_stripe_is_given_up() {
     assert!(!format!("{caller:?}").contains("hush"));
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-// On one thread, as the log is this thread's.
+// On one thread, as what is kept is this thread's.
 #[tokio::test]
 async fn no_secret_is_logged() {
-    let log = Log::default();
-    let kept = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || kept.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
     let stripe = Stripe::start().await;
     let world = World::sqlite(stripe.clone(), &payments(&stripe)).await;
     for mood in [Mood::Well, Mood::Refusing(500), Mood::Resetting] {
@@ -249,7 +226,7 @@ async fn no_secret_is_logged() {
         let _ = world.post(PATH, &json!({"amount": 10})).await;
     }
     let _ = world.tell(0, "{}").await;
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log::taken();
     assert!(text.contains("Stripe refused with 500"), "{text}");
     assert!(!text.contains("hush"), "{text}");
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Call, Reply};
+use crate::log;
 use crate::stripe::{SECRET_KEY, Stripe, WEBHOOK_SECRET, signed};
 use crate::support::TestStore;
 
@@ -63,12 +64,14 @@ pub async fn worlds() -> Vec<World> {
 
 impl World {
     pub async fn sqlite(stripe: Stripe, variables: &[(&'static str, String)]) -> Self {
+        log::keep();
         let folder = fresh_folder();
         let url = format!("sqlite://{}/routerbase.db", folder.display());
         Self::open("SQLite", stripe, variables, (url, None, folder), 1).await
     }
 
     pub async fn postgres(stripe: Stripe, variables: &[(&'static str, String)]) -> Self {
+        log::keep();
         let database = TestStore::postgres().await;
         let place = (database.url.clone(), Some(database), fresh_folder());
         Self::open("PostgreSQL", stripe, variables, place, 2).await
