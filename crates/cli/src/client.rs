@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use domain::upstream::{Auth, Method, Reply, Request};
+use domain::upstream::{Auth, Body, Method, Reply, Request};
 use gateway::net::{CallError, Download, Limits, Net, NetSettings, Outgoing, SendError, Trust};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -134,7 +134,7 @@ impl Client {
         request.headers = headers
             .map(|(name, value)| ((*name).to_owned(), value.clone()))
             .collect();
-        request.body = Some(body);
+        request.body = Some(Body::Json(body));
         self.call(&request, CALL_MS).await
     }
 
@@ -189,7 +189,11 @@ impl Client {
     }
 
     async fn call(&self, request: &Request, timeout_ms: u64) -> Result<Value, ClientError> {
-        let outgoing = Outgoing::upstream(request, &self.base, self.key.as_deref());
+        let outgoing = Outgoing::upstream(
+            request,
+            std::slice::from_ref(&self.base),
+            self.key.as_deref(),
+        );
         let outgoing = outgoing.map_err(|error| ClientError::Unreachable(error.to_string()))?;
         let reply = self.net.read(&outgoing, timeout_ms).await;
         let reply = reply.map_err(|error| unreachable(&self.base, &error))?;

@@ -4,10 +4,21 @@
 //! Invariant: no input or output, no secrets, no retries, no clocks. All of that lives once, in the
 //! engine.
 
+mod chat;
+mod fault;
+mod kie;
+mod kie_chat;
+mod kie_old;
+mod openai_chat;
+mod openai_images;
+mod queue;
 mod sandbox;
+
+use std::sync::LazyLock;
 
 use domain::order::Order;
 use domain::upstream::{Call, Cursor, Fault, Next, Reply};
+use serde_json::{Map, Value};
 
 /// What a dialect may know about the attempt it speaks for.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +29,13 @@ pub struct Context<'a> {
     pub model: &'a str,
     /// The attempt's token: our own reference, put wherever the provider takes one.
     pub token: &'a str,
+    /// The order's parameters in the provider's words, as the catalogue's route says them; only where
+    /// work is started.
+    pub fields: &'a Map<String, Value>,
 }
+
+/// No fields: the context of every call after the first.
+pub static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// One wire protocol.
 pub trait Dialect: Send + Sync {
@@ -61,4 +78,12 @@ pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
 }
 
 /// Every dialect by name; one line each.
-pub const DIALECTS: &[(&str, &dyn Dialect)] = &[("sandbox", &sandbox::Sandbox)];
+pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
+    ("sandbox", &sandbox::Sandbox),
+    ("openai_chat", &openai_chat::OpenAiChat),
+    ("openai_images", &openai_images::OpenAiImages),
+    ("kie", &queue::Queue(&kie::MARKET)),
+    ("kie_veo", &queue::Queue(&kie_old::VEO)),
+    ("kie_kontext", &queue::Queue(&kie_old::KONTEXT)),
+    ("kie_chat", &kie_chat::KieChat),
+];

@@ -173,12 +173,16 @@ fn nonsense(reply: &Reply) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NOTHING;
 
-    const CX: Context<'_> = Context {
-        base_url: "http://sandbox",
-        model: "any",
-        token: "token-1",
-    };
+    fn cx() -> Context<'static> {
+        Context {
+            base_url: "http://sandbox",
+            model: "any",
+            token: "token-1",
+            fields: &NOTHING,
+        }
+    }
 
     fn order(modality: Modality) -> Order {
         Order {
@@ -201,7 +205,7 @@ mod tests {
 
     fn read_of(modality: Modality) -> Call {
         let created = reply(200, &json!({ "id": "w1" }));
-        let next = Sandbox.resume(&order(modality), &CX, &Cursor::default(), &created);
+        let next = Sandbox.resume(&order(modality), &cx(), &Cursor::default(), &created);
         match next.unwrap() {
             Next::Wait(wait) => wait.then,
             other => panic!("not a wait: {other:?}"),
@@ -220,14 +224,14 @@ mod tests {
         assert_eq!(call.request.url, "http://sandbox/work/w1");
         assert_eq!(call.request.auth, Auth::None);
         assert_eq!(call.kind, Kind::Reads);
-        let body = call.request.body.unwrap();
+        let body = call.request.json().unwrap();
         assert_eq!(body["order"]["prompt"], "a lighthouse");
     }
 
     #[test]
     fn a_cancel_carries_neither_body_nor_secret() {
         let at = Cursor(Value::from("w1"));
-        let call = Sandbox.cancel(&order(Modality::Chat), &CX, &at).unwrap();
+        let call = Sandbox.cancel(&order(Modality::Chat), &cx(), &at).unwrap();
         assert_eq!(call.request.method, Method::Delete);
         assert_eq!(call.request.body, None);
         assert_eq!(call.request.auth, Auth::None);
@@ -237,7 +241,7 @@ mod tests {
     fn the_files_of_finished_work_are_fetched_with_the_order() {
         let done = reply(200, &json!({ "state": "done", "files": 2 }));
         let at = Cursor(Value::from("w1"));
-        let next = Sandbox.resume(&order(Modality::Image), &CX, &at, &done);
+        let next = Sandbox.resume(&order(Modality::Image), &cx(), &at, &done);
         let Ok(Next::Done(output)) = next else {
             panic!("not done: {next:?}");
         };
@@ -252,7 +256,7 @@ mod tests {
     #[test]
     fn complaints_keep_their_meaning() {
         let ask = |at: &Cursor, status, body: &Value| {
-            let next = Sandbox.resume(&order(Modality::Image), &CX, at, &reply(status, body));
+            let next = Sandbox.resume(&order(Modality::Image), &cx(), at, &reply(status, body));
             next.unwrap_err()
         };
         let (start, running) = (Cursor::default(), Cursor(Value::from("w1")));

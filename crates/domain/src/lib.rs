@@ -9,6 +9,7 @@ pub mod ids;
 pub mod key;
 pub mod ledger;
 pub mod limits;
+pub mod mapping;
 pub mod network;
 pub mod order;
 pub mod parameter;

@@ -3,6 +3,8 @@
 //! Invariant: no secret. [`Auth`] says where one goes; the engine puts it there, and only on requests
 //! to the provider's own host.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -44,9 +46,66 @@ pub enum Auth {
     /// `Authorization: Bearer <secret>`.
     Bearer,
     /// `Authorization: <scheme> <secret>`.
-    Scheme(String),
+    Scheme(Cow<'static, str>),
     /// A header of its own.
-    Header(String),
+    Header(Cow<'static, str>),
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// JSON.
+    Json(Value),
+    /// A form of parts (`multipart/form-data`).
+    Form(Vec<Part>),
+}
+
+/// One part of a form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Name of the field.
+    pub name: String,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a part of a form holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// A text.
+    Text(String),
+    /// A file, given as a `data:` URL; its type and bytes are sent.
+    File {
+        /// Name of the file.
+        name: String,
+        /// The `data:` URL.
+        data: String,
+    },
+}
+
+impl Part {
+    /// A text.
+    #[must_use]
+    pub fn text(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            content: Content::Text(text.into()),
+        }
+    }
+
+    /// A file of a `data:` URL.
+    #[must_use]
+    pub fn file(name: impl Into<String>, file: impl Into<String>, data: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            content: Content::File {
+                name: file.into(),
+                data: data.into(),
+            },
+        }
+    }
 }
 
 /// A request to a provider.
@@ -59,9 +118,9 @@ pub struct Request {
     /// Headers besides those that follow from body and auth; lower-case names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
-    /// A JSON body.
+    /// What it carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Value>,
+    pub body: Option<Body>,
     /// Where the secret goes.
     pub auth: Auth,
 }
@@ -84,8 +143,41 @@ impl Request {
     pub fn post(url: impl Into<String>, body: Value) -> Self {
         Self {
             method: Method::Post,
-            body: Some(body),
+            body: Some(Body::Json(body)),
             ..Self::get(url)
+        }
+    }
+
+    /// A POST of a form with the provider's secret as bearer token.
+    #[must_use]
+    pub fn form(url: impl Into<String>, parts: Vec<Part>) -> Self {
+        Self {
+            method: Method::Post,
+            body: Some(Body::Form(parts)),
+            ..Self::get(url)
+        }
+    }
+
+    /// The same with the secret elsewhere.
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// The same with a header more; the name in lower case.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The JSON it carries, if any.
+    #[must_use]
+    pub fn json(&self) -> Option<&Value> {
+        match &self.body {
+            Some(Body::Json(value)) => Some(value),
+            _ => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::source::{Page, Section};
-use super::{Catalogue, Problem, Provider, SANDBOX, SourceFile, model_file, provider_file};
+use super::{Catalogue, Model, Problem, Provider, SANDBOX, SourceFile, model_file, provider_file};
 
 /// What a file describes, by its path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,71 +19,70 @@ impl Catalogue {
     /// # Errors
     /// Everything that is wrong with any of the files, in the order of path and line.
     pub fn load(files: &[SourceFile], dialects: &[&str]) -> Result<Self, Vec<Problem>> {
-        let named: BTreeSet<&str> = files
-            .iter()
-            .filter_map(|file| match subject(&file.path) {
-                Some(Subject::Provider(id)) => Some(id),
-                _ => None,
-            })
-            .chain([SANDBOX])
-            .collect();
-        let mut catalogue = Self {
-            models: BTreeMap::new(),
-            providers: BTreeMap::from([(SANDBOX.to_owned(), Arc::new(Provider::sandbox()))]),
-        };
         let mut seen = BTreeSet::new();
+        let mut providers = BTreeMap::from([(SANDBOX, Provider::sandbox())]);
+        let mut models = BTreeMap::new();
         let mut problems = Vec::new();
+        let mut later = Vec::new();
         for file in files {
             let page = Page::new(file);
-            match subject(&file.path) {
-                Some(subject) => {
-                    if !seen.insert(subject) {
-                        page.note(0, "the file is there twice");
-                    }
-                    catalogue.read(&page, subject, &named, dialects);
-                }
+            let subject = subject(&file.path);
+            match subject {
+                Some(subject) if !seen.insert(subject) => page.note(0, "the file is there twice"),
+                Some(_) => {}
                 None => page.note(0, "is neither models/<id>.toml nor providers/<id>.toml"),
+            }
+            match subject {
+                Some(Subject::Provider(id)) => {
+                    if let Some(provider) = read_provider(&page, id, dialects) {
+                        providers.insert(id, provider);
+                    }
+                }
+                // A model names providers, so they are read first.
+                Some(Subject::Model(id)) => later.push((file, id)),
+                None => {}
+            }
+            problems.extend(page.problems());
+        }
+        for (file, id) in later {
+            let page = Page::new(file);
+            if let Some(model) = read_model(&page, id, &providers, dialects) {
+                models.insert(id.to_owned(), Arc::new(model));
             }
             problems.extend(page.problems());
         }
         if problems.is_empty() {
-            return Ok(catalogue);
+            let shared = |(id, provider): (&str, Provider)| (id.to_owned(), Arc::new(provider));
+            let providers = providers.into_iter().map(shared).collect();
+            return Ok(Self { models, providers });
         }
         problems.sort();
         problems.dedup();
         Err(problems)
     }
+}
 
-    fn read(
-        &mut self,
-        page: &Page<'_>,
-        subject: Subject<'_>,
-        providers: &BTreeSet<&str>,
-        dialects: &[&str],
-    ) {
-        let Some(table) = page.parse() else {
-            return;
-        };
-        match subject {
-            Subject::Model(id) => {
-                let root = Section::new(page, &table, 0, &model_file::KEYS);
-                check_id(&root, id, is_model_id, "<function>.<variant>");
-                if let Some(model) = model_file::model(&root, id, providers) {
-                    self.models.insert(id.to_owned(), Arc::new(model));
-                }
-            }
-            Subject::Provider(id) => {
-                let root = Section::new(page, &table, 0, &provider_file::KEYS);
-                check_id(&root, id, super::is_name, "one name");
-                if id == SANDBOX {
-                    root.note("the provider sandbox is built in");
-                    return;
-                }
-                let provider = provider_file::provider(&root, id, dialects);
-                self.providers.insert(id.to_owned(), Arc::new(provider));
-            }
-        }
+fn read_model(
+    page: &Page<'_>,
+    id: &str,
+    providers: &BTreeMap<&str, Provider>,
+    dialects: &[&str],
+) -> Option<Model> {
+    let table = page.parse()?;
+    let root = Section::new(page, &table, 0, &model_file::KEYS);
+    check_id(&root, id, is_model_id, "<function>.<variant>");
+    model_file::model(&root, id, providers, dialects)
+}
+
+fn read_provider(page: &Page<'_>, id: &str, dialects: &[&str]) -> Option<Provider> {
+    let table = page.parse()?;
+    let root = Section::new(page, &table, 0, &provider_file::KEYS);
+    check_id(&root, id, super::is_name, "one name");
+    if id == SANDBOX {
+        root.note("the provider sandbox is built in");
+        return None;
     }
+    Some(provider_file::provider(&root, id, dialects))
 }
 
 fn subject(path: &str) -> Option<Subject<'_>> {

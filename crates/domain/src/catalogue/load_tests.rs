@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Abilities, Catalogue, OnLostReply, Problem, Recovery, SANDBOX, SourceFile};
+use super::{Abilities, Catalogue, Delivery, OnLostReply, Problem, Recovery, SANDBOX, SourceFile};
 use crate::credits::Credits;
 use crate::parameter::Kind;
 use crate::price::{Form, Rate};
@@ -41,10 +41,16 @@ name = "Two"
 dialect = "spoken"
 base_url = "https://api.two.test"
 secret = "TWO_API_KEY"
-honours = ["watermark"]
+origins = ["https://eu.two.test"]
+files = "data"
 recovery = "lookup"
 on_lost_reply = "resubmit"
 call_timeout_ms = 30_000
+
+[send.video]
+resolution = "resolution"
+seconds = { text = "duration" }
+audio = { constant = false }
 "#;
 
 pub(super) fn file(path: &str, text: &str) -> SourceFile {
@@ -112,16 +118,28 @@ fn files_become_a_catalogue() {
     };
     assert_eq!(sizes["1080p"], Credits(200_000));
     assert_eq!(model.price_date.as_deref(), Some("2026-11-24"));
-    let routes = model.routes.iter().map(|route| route.model.as_str());
-    assert_eq!(routes.collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(model.routes[0].weight, 3);
+    let routes = model.listings.iter().map(|listing| &listing.route);
+    let names = routes.clone().map(|route| route.model.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(routes.map(|route| route.weight).max(), Some(3));
+    assert!(
+        model
+            .listings
+            .iter()
+            .all(|listing| listing.route.dialect == "spoken")
+    );
+    assert_eq!(
+        json!(model.listings[0].send.fields(&model.defaults)),
+        json!({ "resolution": "720p", "seconds": "5", "audio": false })
+    );
     assert!(model.prompt.is_required);
     assert_eq!(model.prompt.chars_max, 100);
 
     let provider = catalogue.provider("two").unwrap();
     assert_eq!(provider.recovery, Recovery::Lookup);
     assert_eq!(provider.on_lost_reply, OnLostReply::Resubmit);
-    assert!(Abilities::NONE.with("watermark") == provider.honours);
+    assert_eq!(provider.origins, ["https://eu.two.test"]);
+    assert_eq!(provider.delivery, Delivery::Data);
     assert_eq!(provider.call_timeout_ms, 30_000);
     assert_eq!(provider.secret_env.as_deref(), Some("TWO_API_KEY"));
 }
@@ -130,7 +148,6 @@ fn files_become_a_catalogue() {
 fn the_sandbox_is_always_there() {
     let catalogue = Catalogue::load(&[], &[]).unwrap();
     let sandbox = catalogue.provider(SANDBOX).unwrap();
-    assert!(sandbox.honours.cover(Abilities::ALL));
     assert_eq!(sandbox.base_url, "http://sandbox.internal");
 }
 
@@ -144,6 +161,8 @@ fn every_kind_is_read() {
         e = { text = 10, description = \"E.\" }\n\
         f = { urls = 3, description = \"F.\" }";
     let text = MODEL.replace("duration = { integer = [4, 15], default = 5.0 }", lines);
+    let (text, _) = text.split_once("[[routes]]").unwrap();
+    let text = text.to_owned();
     let catalogue = load(&text, PROVIDER).unwrap();
     let model = catalogue.model("video_generate.test_1").unwrap();
     let kind = |name| model.parameter(name).unwrap().kind.clone();
@@ -281,22 +300,115 @@ fn wrong_lines_of_a_provider_are_named() {
         ("two.test\"", "two.test/\"", 4, "without a slash at the end"),
         ("https://", "https://me@", 4, "must be an http or https URL"),
         ("TWO_API_KEY", "two-api-key", 5, "environment variable"),
+        ("\"data\"", "\"mail\"", 7, "must be one of link"),
+        ("\"lookup\"", "\"hope\"", 8, "must be one of idempotent"),
+        ("30_000", "0", 10, "between 1 and"),
+        ("30_000", "\"30s\"", 10, "must be an integer"),
+        ("call_timeout_ms", "timeout", 10, "unknown key `timeout`"),
+        ("send.video", "send.film", 12, "unknown key `film`"),
         (
-            "[\"watermark\"]",
-            "[\"size\"]",
-            6,
-            "must be one of watermark",
+            "text = \"duration\"",
+            "text = 7",
+            14,
+            "`text` must be a text",
         ),
-        ("\"lookup\"", "\"hope\"", 7, "must be one of idempotent"),
-        ("30_000", "0", 9, "between 1 and"),
-        ("30_000", "\"30s\"", 9, "must be an integer"),
-        ("call_timeout_ms", "timeout", 9, "unknown key `timeout`"),
     ] {
-        let problems = load(MODEL, &PROVIDER.replacen(line, instead, 1)).unwrap_err();
+        let mut problems = load(MODEL, &PROVIDER.replacen(line, instead, 1)).unwrap_err();
+        problems.retain(|problem| problem.path.starts_with("providers/"));
         assert_eq!(problems.len(), 1, "{instead}: {problems:#?}");
         assert_eq!(problems[0].line, expected, "{problems:#?}");
         assert!(problems[0].message.contains(part), "{problems:#?}");
     }
+}
+
+/// A model file whose first route has some lines more.
+fn routed(lines: &str) -> Result<Catalogue, Vec<Problem>> {
+    let text = MODEL.replace("rank = 1\n", &format!("rank = 1\n{lines}\n"));
+    load(
+        &text,
+        &PROVIDER.replace("seconds = { text = \"duration\" }\n", ""),
+    )
+}
+
+#[test]
+fn a_route_leaves_nothing_unsaid() {
+    let complaint = |lines: &str| {
+        let problems = routed(lines).unwrap_err();
+        problems
+            .into_iter()
+            .map(|problem| problem.message)
+            .collect::<Vec<_>>()
+    };
+    for (lines, part) in [
+        ("", "neither sends nor ignores the parameter duration"),
+        (
+            "ignores = [\"watermark\"]",
+            "honoured or refused, never ignored",
+        ),
+        ("ignores = [\"length\"]", "is no parameter of this model"),
+        (
+            "only = { resolution = [\"4k\"] }",
+            "which the model does not allow",
+        ),
+        ("only = { length = [1] }", "`length` is no parameter"),
+        ("inputs = { length = [1, 2] }", "is no list of links"),
+        (
+            "send = { a = { word = \"resolution\", table = { 720p = 1 } } }",
+            "no word for the resolution 1080p",
+        ),
+        (
+            "send = { a = \"length\", b = \"duration\" }",
+            "sends length, which is no parameter",
+        ),
+        ("send = { a = { ratio = [\"wide\"] } }", "must name ratios"),
+        (
+            "send = { a = { size = \"both\" } }",
+            "must be width, height",
+        ),
+        ("dialect = \"sung\"", "unknown dialect sung"),
+    ] {
+        let complaints = complaint(lines);
+        assert!(
+            complaints.iter().any(|one| one.contains(part)),
+            "{lines}: {complaints:#?}"
+        );
+    }
+}
+
+#[test]
+fn an_order_takes_the_routes_that_can_run_it() {
+    let text = MODEL
+        .replace("[price]", "image_urls = { urls = 2 }\n[price]")
+        .replace("rank = 1\n", "rank = 1\nonly = { resolution = [\"720p\"] }\nignores = [\"duration\"]\n")
+        .replace("rank = 0\n", "rank = 0\ninputs = { image_urls = [1, 1] }\nsend = { frame = { item = \"image_urls\" }, mark = \"watermark\" }\n");
+    let catalogue = load(&text, PROVIDER).unwrap();
+    let model = catalogue.model("video_generate.test_1").unwrap();
+    let order = |params: serde_json::Value| {
+        let body = json!({ "prompt": "a fox", "video_params": params });
+        model.submission(&body, None).unwrap().order
+    };
+    let routes = |params, is_usable: bool| {
+        let routes = catalogue.routes(model, &order(params), |_| is_usable);
+        routes.map(|routes| {
+            routes
+                .into_iter()
+                .map(|route| route.model)
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(routes(json!({}), true).unwrap(), ["b"]);
+    let picture = json!({ "image_urls": ["data:image/png;base64,QUJD"], "resolution": "1080p" });
+    assert_eq!(routes(picture.clone(), true).unwrap(), ["a"]);
+    assert_eq!(routes(json!({}), false).unwrap(), ["video_generate.test_1"]);
+    // What no route takes is refused; without any provider the sandbox takes what the model does.
+    let tall = json!({ "resolution": "1080p" });
+    let refusal = routes(tall.clone(), true).unwrap_err();
+    assert_eq!(refusal.param, "video_params.image_urls");
+    assert!(routes(tall, false).is_ok());
+    let order = order(picture);
+    let listing = &model.listings[0];
+    assert_eq!(catalogue.listing(&listing.route, &order), Some(listing));
+    assert!(catalogue.honours(&listing.route, &order) == Abilities::NONE.with("watermark"));
 }
 
 #[test]

@@ -3,7 +3,10 @@
 //! Invariant: a [`Catalogue`] is consistent. Every default is an allowed value, every route names a
 //! provider, every price bounds every order its model accepts. What breaks a rule does not load.
 
+mod listing;
+mod listing_file;
 mod load;
+mod mapping_file;
 mod model;
 mod model_file;
 mod parameter_file;
@@ -23,6 +26,9 @@ pub(crate) mod shipped_tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::order::{Invalid, Order};
+
+pub use listing::{Delivery, Listing};
 pub use model::{Model, PromptRule, Route};
 pub use provider::{Abilities, OnLostReply, Provider, Recovery};
 
@@ -104,20 +110,73 @@ impl Catalogue {
         true
     }
 
-    /// The routes a submit may take, in the order to try them: the model's own whose provider is
-    /// usable, else the sandbox alone. The sandbox never stands in for a provider that merely failed.
-    #[must_use]
-    pub fn routes(&self, model: &Model, is_usable: impl Fn(&Provider) -> bool) -> Vec<Route> {
-        let usable = |route: &&Route| {
-            self.provider(&route.provider)
+    /// The routes an order may take, in the order to try them: those of its model's listings that take
+    /// it and whose provider is usable. Where no listing of the model is usable at all, the sandbox
+    /// alone, which takes all that the model does; it never stands in for a provider that merely failed.
+    ///
+    /// # Errors
+    /// The parameter for which no usable listing takes the order.
+    pub fn routes(
+        &self,
+        model: &Model,
+        order: &Order,
+        is_usable: impl Fn(&Provider) -> bool,
+    ) -> Result<Vec<Route>, Invalid> {
+        let usable = |listing: &&Listing| {
+            self.provider(&listing.route.provider)
                 .is_some_and(|provider| is_usable(provider))
         };
-        let routes: Vec<Route> = model.routes.iter().filter(usable).cloned().collect();
-        if routes.is_empty() {
-            vec![Route::sandbox(&model.id)]
-        } else {
-            routes
+        let listings: Vec<&Listing> = model.listings.iter().filter(usable).collect();
+        if listings.is_empty() {
+            return Ok(vec![Route::sandbox(&model.id)]);
         }
+        let taking = taking(listings.into_iter(), order)?;
+        Ok(taking
+            .into_iter()
+            .map(|listing| listing.route.clone())
+            .collect())
+    }
+
+    /// How the provider of a route runs an order; `None` when the catalogue no longer says.
+    #[must_use]
+    pub fn listing(&self, route: &Route, order: &Order) -> Option<&Listing> {
+        let model = self.models.get(&order.model)?;
+        let is_it = |listing: &&Listing| {
+            let own = &listing.route;
+            (&own.provider, &own.model, &own.dialect)
+                == (&route.provider, &route.model, &route.dialect)
+                && listing.takes(order).is_ok()
+        };
+        model.listings.iter().find(is_it)
+    }
+
+    /// What a route honours by itself of what must not be dropped.
+    #[must_use]
+    pub fn honours(&self, route: &Route, order: &Order) -> Abilities {
+        if route.provider == SANDBOX {
+            return Abilities::ALL;
+        }
+        self.listing(route, order)
+            .map_or(Abilities::NONE, Listing::honours)
+    }
+}
+
+/// The listings that take an order; all, of which there may be none.
+fn taking<'a>(
+    listings: impl Iterator<Item = &'a Listing>,
+    order: &Order,
+) -> Result<Vec<&'a Listing>, Invalid> {
+    let mut refusal = None;
+    let mut taking = Vec::new();
+    for listing in listings {
+        match listing.takes(order) {
+            Ok(()) => taking.push(listing),
+            Err(invalid) => refusal = refusal.or(Some(invalid)),
+        }
+    }
+    match refusal {
+        Some(invalid) if taking.is_empty() => Err(invalid),
+        _ => Ok(taking),
     }
 }
 

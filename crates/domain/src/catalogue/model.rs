@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::catalogue::SANDBOX;
+use crate::catalogue::{Listing, SANDBOX};
 use crate::order::Modality;
 use crate::parameter::Parameter;
 use crate::price::Price;
@@ -17,11 +17,13 @@ pub struct PromptRule {
     pub chars_max: u32,
 }
 
-/// A way to run a model.
+/// A way to run a model, as a task carries it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// The provider's id.
     pub provider: String,
+    /// The protocol that is spoken.
+    pub dialect: String,
     /// The model's name there.
     pub model: String,
     /// Share among the routes of the same rank, at least 1.
@@ -36,6 +38,7 @@ impl Route {
     pub fn sandbox(model: &str) -> Self {
         Self {
             provider: SANDBOX.to_owned(),
+            dialect: SANDBOX.to_owned(),
             model: model.to_owned(),
             weight: 1,
             rank: 0,
@@ -68,8 +71,8 @@ pub struct Model {
     pub price_source: Option<String>,
     /// When the price was read, `YYYY-MM-DD`.
     pub price_date: Option<String>,
-    /// Its own routes, by rank. Empty means that only the sandbox runs it.
-    pub routes: Vec<Route>,
+    /// How providers run it, by rank. Empty means that only the sandbox does.
+    pub listings: Vec<Listing>,
     /// How long a task may take in all, in milliseconds.
     pub deadline_ms: i64,
     /// Switched off by the operator.

@@ -1,9 +1,9 @@
 //! One file of `models/`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use super::source::{Item, Section};
-use super::{Model, PromptRule, Route, parameter_file, price_file};
+use super::source::Section;
+use super::{Model, PromptRule, Provider, listing_file, parameter_file, price_file};
 use crate::order::Modality;
 
 /// The keys of a model file.
@@ -32,7 +32,12 @@ const PROMPT_LIMIT_MAX: i64 = 1_000_000;
 const DEADLINE_S_MAX: i64 = 86_400;
 
 /// The model a file describes; `None` only where the page has a problem.
-pub(super) fn model(root: &Section<'_>, id: &str, providers: &BTreeSet<&str>) -> Option<Model> {
+pub(super) fn model(
+    root: &Section<'_>,
+    id: &str,
+    providers: &BTreeMap<&str, Provider>,
+    dialects: &[&str],
+) -> Option<Model> {
     let modality = root
         .demand("modality")
         .and_then(|item| item.choice(&Modality::ALL.map(|modality| (modality.as_str(), modality))));
@@ -42,8 +47,14 @@ pub(super) fn model(root: &Section<'_>, id: &str, providers: &BTreeSet<&str>) ->
     let notice = root.text_or_none("notice");
     let prompt = prompt(root);
     let disabled = root.flag("disabled");
-    let routes = routes(root, providers);
     let parameters = parameter_file::parameters(root, modality);
+    let terms = listing_file::Terms {
+        providers,
+        dialects,
+        modality,
+        parameters: &parameters,
+    };
+    let listings = listing_file::listings(root, &terms);
     let quote = price_file::quote(root, &parameters);
     let otherwise_s = modality.map_or(DEADLINE_S_MAX, deadline_s);
     let deadline_s = root.int("deadline_s", 1, DEADLINE_S_MAX, otherwise_s);
@@ -61,7 +72,7 @@ pub(super) fn model(root: &Section<'_>, id: &str, providers: &BTreeSet<&str>) ->
         price: quote.price,
         price_source: quote.source,
         price_date: quote.date,
-        routes,
+        listings,
         deadline_ms: deadline_s.saturating_mul(1_000),
         disabled,
     })
@@ -88,34 +99,4 @@ fn prompt(root: &Section<'_>) -> PromptRule {
         is_required: required.unwrap_or(true),
         chars_max: u32::try_from(chars_max).unwrap_or(0),
     }
-}
-
-/// The routes by rank; those of the same rank in the order of the file.
-fn routes(root: &Section<'_>, providers: &BTreeSet<&str>) -> Vec<Route> {
-    let items = root.get("routes").and_then(|item| item.list());
-    let items = items.unwrap_or_default();
-    let read = |(position, item)| route(position, item, providers);
-    let mut routes: Vec<Route> = (0..).zip(&items).filter_map(read).collect();
-    routes.sort_by_key(|route| route.rank);
-    routes
-}
-
-fn route(position: i64, item: &Item<'_>, providers: &BTreeSet<&str>) -> Option<Route> {
-    let section = item.section(&["provider", "model", "weight", "rank"])?;
-    let provider = section.text("provider");
-    if let Some(named) = section.get("provider")
-        && !provider.is_empty()
-        && !providers.contains(provider.as_str())
-    {
-        named.note(format!("names {provider}, which is not in the catalogue"));
-    }
-    let most = i64::from(u32::MAX);
-    let weight = section.int("weight", 1, most, 1);
-    let rank = section.int("rank", 0, most, position);
-    Some(Route {
-        provider,
-        model: section.text("model"),
-        weight: u32::try_from(weight).unwrap_or(1),
-        rank: u32::try_from(rank).unwrap_or(0),
-    })
 }

@@ -1,8 +1,12 @@
 //! A provider: where it is, which protocol it speaks and how far it can be trusted with a lost reply.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::SANDBOX;
+use crate::catalogue::{Delivery, SANDBOX};
+use crate::mapping::Mapping;
+use crate::order::Modality;
 
 /// How a provider lets us learn what became of a request whose reply was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +101,7 @@ impl Abilities {
 }
 
 /// Who runs models.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
     /// Lower-case letters, digits and underscores; the file's name.
     pub id: String,
@@ -107,10 +111,10 @@ pub struct Provider {
     pub dialect: String,
     /// Start of every URL, without a slash at the end.
     pub base_url: String,
+    /// Other origins of its own, which may see its secret: regional hosts it answers with.
+    pub origins: Vec<String>,
     /// Name of the setting that holds its secret; `None` for a provider that wants none.
     pub secret_env: Option<String>,
-    /// What it can do natively of what must not be dropped.
-    pub honours: Abilities,
     /// How a lost reply is cleared up.
     pub recovery: Recovery,
     /// What happens when it cannot be.
@@ -123,11 +127,15 @@ pub struct Provider {
     pub call_timeout_ms: i64,
     /// Most tasks it works on at the same time, at least 1.
     pub concurrency: u32,
+    /// How files reach it, where a route says nothing else.
+    pub delivery: Delivery,
+    /// How parameters are said, where a route says nothing else.
+    pub send: BTreeMap<Modality, Mapping>,
 }
 
 impl Provider {
-    /// The built-in provider. It runs inside the gateway and draws what others would make, so it
-    /// honours everything, answers at once and never keeps a request in flight.
+    /// The built-in provider. It runs inside the gateway, answers at once and never keeps a request in
+    /// flight.
     #[must_use]
     pub fn sandbox() -> Self {
         Self {
@@ -135,14 +143,16 @@ impl Provider {
             name: "Sandbox".to_owned(),
             dialect: SANDBOX.to_owned(),
             base_url: "http://sandbox.internal".to_owned(),
+            origins: Vec::new(),
             secret_env: None,
-            honours: Abilities::ALL,
             recovery: Recovery::None,
             on_lost_reply: OnLostReply::FailAndRelease,
             quiet_ms: 2_000,
             connect_timeout_ms: 1_000,
             call_timeout_ms: 3_000,
             concurrency: 1_000,
+            delivery: Delivery::Link,
+            send: BTreeMap::new(),
         }
     }
 }

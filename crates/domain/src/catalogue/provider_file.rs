@@ -1,23 +1,28 @@
 //! One file of `providers/`.
 
+use std::collections::BTreeMap;
+
 use super::source::{Item, Section};
-use super::{Abilities, OnLostReply, Provider, Recovery};
-use crate::order::link;
+use super::{Delivery, OnLostReply, Provider, Recovery, mapping_file};
+use crate::mapping::Mapping;
+use crate::order::{Modality, link};
 
 /// The keys of a provider file.
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 14] = [
     "id",
     "name",
     "dialect",
     "base_url",
+    "origins",
     "secret",
-    "honours",
     "recovery",
     "on_lost_reply",
     "quiet_ms",
     "connect_timeout_ms",
     "call_timeout_ms",
     "concurrency",
+    "files",
+    "send",
 ];
 
 /// Most characters of a base URL.
@@ -47,16 +52,39 @@ pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provi
         id: id.to_owned(),
         name: root.text("name"),
         dialect: dialect(root, dialects),
-        base_url: base_url(root),
+        base_url: root
+            .demand("base_url")
+            .map_or_else(String::new, |item| base(&item)),
+        origins: origins(root),
         secret_env: root.get("secret").and_then(|item| secret(&item)),
-        honours: honours(root),
         recovery: recovery.unwrap_or(Recovery::None),
         on_lost_reply: on_lost_reply.unwrap_or(OnLostReply::FailAndRelease),
         quiet_ms: time("quiet_ms", 180_000),
         connect_timeout_ms: time("connect_timeout_ms", 5_000),
         call_timeout_ms: time("call_timeout_ms", 60_000),
         concurrency: u32::try_from(concurrency).unwrap_or(1),
+        delivery: root
+            .get("files")
+            .and_then(|item| item.choice(&Delivery::ALL))
+            .unwrap_or(Delivery::Link),
+        send: send(root),
     }
+}
+
+/// How parameters are said, by modality.
+fn send(root: &Section<'_>) -> BTreeMap<Modality, Mapping> {
+    let known = Modality::ALL.map(Modality::as_str);
+    let section = root.get("send").and_then(|item| item.section(&known));
+    let read = |modality: Modality| {
+        let item = section?.get(modality.as_str())?;
+        Some((modality, mapping_file::mapping(&item)))
+    };
+    Modality::ALL.into_iter().filter_map(read).collect()
+}
+
+fn origins(root: &Section<'_>) -> Vec<String> {
+    let items = root.get("origins").and_then(|item| item.list());
+    items.iter().flatten().map(base).collect()
 }
 
 fn dialect(root: &Section<'_>, dialects: &[&str]) -> String {
@@ -73,10 +101,7 @@ fn dialect(root: &Section<'_>, dialects: &[&str]) -> String {
     name.to_owned()
 }
 
-fn base_url(root: &Section<'_>) -> String {
-    let Some(item) = root.demand("base_url") else {
-        return String::new();
-    };
+fn base(item: &Item<'_>) -> String {
     let url = item.text().unwrap_or_default();
     let is_base = link::is_web_link(url, URL_CHARS_MAX) && !url.ends_with('/');
     if !url.is_empty() && (!is_base || url.contains(['?', '#'])) {
@@ -92,16 +117,4 @@ fn secret(item: &Item<'_>) -> Option<String> {
         item.note("must name an environment variable in capitals, digits and underscores");
     }
     Some(name.to_owned())
-}
-
-fn honours(root: &Section<'_>) -> Abilities {
-    let items = root.get("honours").and_then(|item| item.list());
-    let mut honours = Abilities::NONE;
-    for item in items.iter().flatten() {
-        let names = Abilities::NAMES.map(|name| (name, name));
-        if let Some(name) = item.choice(&names) {
-            honours = honours.with(name);
-        }
-    }
-    honours
 }

@@ -8,6 +8,17 @@ use super::{Catalogue, SANDBOX, SourceFile};
 use crate::credits::Credits;
 use crate::order::Modality;
 
+/// The protocols its files name; what they say is checked where they are spoken.
+const DIALECTS: [&str; 7] = [
+    SANDBOX,
+    "kie",
+    "kie_veo",
+    "kie_kontext",
+    "kie_chat",
+    "openai_chat",
+    "openai_images",
+];
+
 /// The repository's own catalogue.
 pub(crate) fn shipped() -> Catalogue {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogue");
@@ -25,7 +36,7 @@ pub(crate) fn shipped() -> Catalogue {
             });
         }
     }
-    Catalogue::load(&files, &[SANDBOX]).unwrap_or_else(|problems| {
+    Catalogue::load(&files, &DIALECTS).unwrap_or_else(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("{}", lines.join("\n"))
     })

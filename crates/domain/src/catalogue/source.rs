@@ -56,6 +56,10 @@ impl<'s> Page<'s> {
         });
     }
 
+    pub(super) fn has_problems(&self) -> bool {
+        !self.problems.borrow().is_empty()
+    }
+
     pub(super) fn problems(&self) -> Vec<Problem> {
         self.problems.borrow().clone()
     }
@@ -170,6 +174,10 @@ impl<'s> Item<'s> {
 
     pub(super) fn is_table(&self) -> bool {
         self.value.is_table()
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        self.value.is_array()
     }
 
     /// A text with something to read in it.

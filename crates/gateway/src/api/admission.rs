@@ -54,7 +54,10 @@ pub(super) fn offer(
     let routes = if caller.grant.sandbox || scenario.is_some() {
         vec![Route::sandbox(&model.id)]
     } else {
-        let routes = api.catalogue.routes(model, |one| (api.is_usable)(one));
+        let order = &submission.order;
+        let routes = api
+            .catalogue
+            .routes(model, order, |one| (api.is_usable)(one))?;
         in_turn(routes, &api.entropy)
     };
     let routes = open_routes(switches, model, routes)?;
@@ -110,8 +113,7 @@ fn honouring(api: &Api, mut routes: Vec<Route>, order: &Order) -> Result<Vec<Rou
         return Ok(routes);
     }
     let honoured = |route: &Route| {
-        let provider = api.catalogue.provider(&route.provider);
-        let own = provider.map_or(Abilities::NONE, |provider| provider.honours);
+        let own = api.catalogue.honours(route, order);
         own.or(api.settings.abilities)
     };
     let lacks = |name: &&str| {
@@ -170,9 +172,9 @@ mod tests {
     fn route(provider: &str, rank: u32, weight: u32) -> Route {
         Route {
             provider: provider.to_owned(),
-            model: "m".to_owned(),
             weight,
             rank,
+            ..Route::sandbox("m")
         }
     }
 

@@ -116,7 +116,11 @@ pub(super) async fn list(
 
 fn is_of(model: &Model, provider: &str) -> bool {
     let is_route = |name: &str| name.eq_ignore_ascii_case(provider);
-    is_route(&model.vendor) || model.routes.iter().any(|route| is_route(&route.provider))
+    is_route(&model.vendor)
+        || model
+            .listings
+            .iter()
+            .any(|listing| is_route(&listing.route.provider))
 }
 
 fn is_found(model: &Model, text: &str) -> bool {
@@ -126,16 +130,27 @@ fn is_found(model: &Model, text: &str) -> bool {
         .any(|known| known.to_lowercase().contains(text))
 }
 
-fn view(api: &Api, switches: &Switches, model: &Model) -> ModelView {
-    let mut routes = api.catalogue.routes(model, |one| (api.is_usable)(one));
-    routes.retain(|route| switches.has_provider(&route.provider));
-    let availability = if routes.is_empty() || !switches.may_run(model) {
-        "disabled"
-    } else if routes.iter().all(|route| route.provider == SANDBOX) {
-        "sandbox"
-    } else {
-        "available"
+fn availability(api: &Api, switches: &Switches, model: &Model) -> &'static str {
+    let listings = model.listings.iter();
+    let mut usable = listings.filter_map(|listing| {
+        let provider = api.catalogue.provider(&listing.route.provider)?;
+        (api.is_usable)(provider).then_some(provider.id.as_str())
+    });
+    let (open, word) = match usable.next() {
+        Some(first) => {
+            let is_open = |id: &str| switches.has_provider(id);
+            (is_open(first) || usable.any(is_open), "available")
+        }
+        None => (switches.has_provider(SANDBOX), "sandbox"),
     };
+    if open && switches.may_run(model) {
+        word
+    } else {
+        "disabled"
+    }
+}
+
+fn view(api: &Api, switches: &Switches, model: &Model) -> ModelView {
     ModelView {
         id: model.id.clone(),
         name: model.name.clone(),
@@ -143,7 +158,7 @@ fn view(api: &Api, switches: &Switches, model: &Model) -> ModelView {
         generation_type: model.modality,
         description: model.description.clone(),
         notice: model.notice.clone(),
-        availability,
+        availability: availability(api, switches, model),
         price: pricing::view(&model.price),
         prompt: None,
         parameters: None,

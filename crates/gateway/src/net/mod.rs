@@ -7,6 +7,7 @@
 
 mod connect;
 mod follow;
+mod form;
 mod guard;
 mod outgoing;
 mod reply;

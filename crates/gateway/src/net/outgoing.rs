@@ -6,12 +6,13 @@
 use std::fmt;
 
 use bytes::Bytes;
-use domain::upstream::{Auth, Request};
+use domain::upstream::{Auth, Body, Request};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use http_body_util::Full;
 use url::Url;
 
+use super::form;
 use super::guard::{Trust, check_form};
 
 /// How this client introduces itself.
@@ -20,7 +21,7 @@ pub const USER_AGENT: &str = concat!("RouterBase/", env!("CARGO_PKG_VERSION"));
 /// Why a request was not even built; nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the request is refused: {0}")]
-pub struct Refused(&'static str);
+pub struct Refused(pub(super) &'static str);
 
 /// A request with its headers, its secret and its body in place.
 #[derive(Clone)]
@@ -43,19 +44,19 @@ impl fmt::Debug for Outgoing<'_> {
 
 impl<'a> Outgoing<'a> {
     /// A provider's request. The secret goes where the request says; without a secret nothing does.
-    /// A request without auth may leave the provider's origin and is then [`Trust::Outside`].
+    /// A request without auth may leave the provider's origins and is then [`Trust::Outside`].
     ///
     /// # Errors
-    /// When the URL is no plain http(s) URL, when a request with auth leaves the origin of
-    /// `base_url`, and when a header is malformed or belongs to the framing.
+    /// When the URL is no plain http(s) URL, when a request with auth leaves the origins of the
+    /// provider, and when a header or a part of a form is malformed or belongs to the framing.
     pub fn upstream(
         request: &'a Request,
-        base_url: &Url,
+        homes: &[Url],
         secret: Option<&str>,
     ) -> Result<Self, Refused> {
         let url = Url::parse(&request.url).map_err(|_| Refused("the URL is malformed"))?;
         check_form(&url).map_err(|blocked| Refused(blocked.detail()))?;
-        let is_home = url.origin() == base_url.origin();
+        let is_home = homes.iter().any(|home| home.origin() == url.origin());
         if request.auth != Auth::None && !is_home {
             return Err(Refused("a secret is wanted for another host"));
         }
@@ -68,10 +69,15 @@ impl<'a> Outgoing<'a> {
         if let Some(secret) = secret {
             attach(&mut headers, &request.auth, secret)?;
         }
-        let body = request
-            .body
-            .as_ref()
-            .map(|body| Bytes::from(body.to_string()));
+        let body = match &request.body {
+            None => None,
+            Some(Body::Json(value)) => Some(Bytes::from(value.to_string())),
+            Some(Body::Form(parts)) => {
+                let (kind, body) = form::encoded(parts)?;
+                headers.insert(header::CONTENT_TYPE, kind);
+                Some(body)
+            }
+        };
         let method = Method::from_bytes(request.method.as_str().as_bytes())
             .map_err(|_| Refused("an unknown verb"))?;
         let trust = if is_home {
@@ -190,7 +196,8 @@ fn attach(headers: &mut HeaderMap, auth: &Auth, secret: &str) -> Result<(), Refu
         Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {secret}")),
         Auth::Scheme(scheme) => (header::AUTHORIZATION, format!("{scheme} {secret}")),
         Auth::Header(name) => {
-            let name = HeaderName::try_from(name).map_err(|_| Refused("a malformed header"))?;
+            let name =
+                HeaderName::try_from(name.as_ref()).map_err(|_| Refused("a malformed header"))?;
             (name, secret.to_owned())
         }
     };

@@ -1,20 +1,25 @@
 //! The provider through the eyes of its own dialect.
 
-use dialects::{Context, dialect};
+use dialects::{Context, NOTHING, dialect};
 use domain::order::{Modality, Order, Scenario, ScriptedOutcome};
 use domain::upstream::{
-    Auth, Call, Fault, FaultClass, Method, Next, Output, Reply, Request, Source,
+    Auth, Body, Call, Fault, FaultClass, Method, Next, Output, Reply, Request, Source,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Answered, Upstream};
 
-const CX: Context<'_> = Context {
-    base_url: "http://sandbox.internal",
-    model: "any",
-    token: "token-1",
-};
+const BASE: &str = "http://sandbox.internal";
+
+fn cx() -> Context<'static> {
+    Context {
+        base_url: BASE,
+        model: "any",
+        token: "token-1",
+        fields: &NOTHING,
+    }
+}
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -57,7 +62,7 @@ async fn reply(upstream: &Upstream, request: &Request, now_ms: i64) -> Reply {
 /// Runs an order to its end with a clock that jumps from call to call.
 async fn play(order: &Order) -> Played {
     let (upstream, sandbox) = (Upstream::new(), dialect("sandbox").unwrap());
-    let mut call = sandbox.start(order, &CX).unwrap();
+    let mut call = sandbox.start(order, &cx()).unwrap();
     let mut played = Played {
         end: Ok(Output::default()),
         took_ms: 0,
@@ -66,11 +71,11 @@ async fn play(order: &Order) -> Played {
     };
     for _ in 0..1_000 {
         let reply = reply(&upstream, &call.request, START_MS + played.took_ms).await;
-        match sandbox.resume(order, &CX, &call.at, &reply) {
+        match sandbox.resume(order, &cx(), &call.at, &reply) {
             Ok(Next::Wait(wait)) => {
                 played.took_ms += i64::try_from(wait.ms).unwrap();
                 played.progress.extend(wait.progress);
-                played.cancel = sandbox.cancel(order, &CX, &wait.then.at);
+                played.cancel = sandbox.cancel(order, &cx(), &wait.then.at);
                 call = wait.then;
             }
             Ok(Next::Call(next)) => call = next,
@@ -153,7 +158,7 @@ async fn every_scripted_outcome_is_played() {
 #[tokio::test]
 async fn a_timeout_is_silence() {
     let order = scripted("outcome=timeout");
-    let call = dialect("sandbox").unwrap().start(&order, &CX).unwrap();
+    let call = dialect("sandbox").unwrap().start(&order, &cx()).unwrap();
     let answered = Upstream::new().answer(&call.request, START_MS).await;
     assert_eq!(answered, Answered::Silence);
 }
@@ -185,7 +190,7 @@ async fn same_orders_are_different_work() {
     let order = scripted("delay=1s");
     let mut replies = Vec::new();
     for token in ["token-1", "token-2"] {
-        let call = sandbox.start(&order, &Context { token, ..CX }).unwrap();
+        let call = sandbox.start(&order, &Context { token, ..cx() }).unwrap();
         replies.push(reply(&upstream, &call.request, START_MS).await.body);
     }
     assert_ne!(replies[0], replies[1]);
@@ -197,7 +202,7 @@ async fn unknown_work_and_unknown_paths_are_told_apart_from_bad_methods() {
     let ask = async |method, path: &str| {
         let request = Request {
             method,
-            ..Request::get(format!("{}{path}", CX.base_url))
+            ..Request::get(format!("{}{path}", BASE))
         };
         reply(&upstream, &request, START_MS).await.status
     };
@@ -270,18 +275,18 @@ proptest! {
         let upstream = Upstream::new();
         let request = Request {
             method,
-            url: format!("{}{path}", CX.base_url),
+            url: format!("{}{path}", BASE),
             headers: Vec::new(),
-            body: Some(body.clone()),
+            body: Some(Body::Json(body.clone())),
             auth: Auth::None,
         };
         runtime.block_on(async {
             upstream.answer(&request, now_ms).await;
-            let create = Request::post(format!("{}/work", CX.base_url), body.clone());
+            let create = Request::post(format!("{}/work", BASE), body.clone());
             if let Answered::Reply(created) = upstream.answer(&create, now_ms).await {
                 let id = created.json()["id"].as_str().unwrap_or_default().to_owned();
                 for rest in ["", "/files/0"] {
-                    let url = format!("{}/work/{id}{rest}", CX.base_url);
+                    let url = format!("{}/work/{id}{rest}", BASE);
                     upstream.answer(&Request::post(url, body.clone()), now_ms).await;
                 }
             }

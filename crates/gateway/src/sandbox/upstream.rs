@@ -82,13 +82,11 @@ impl Upstream {
         let path = path(&request.url);
         let reply = match (request.method, path.as_slice()) {
             (Method::Post, [.., "work", id, "files", n]) => {
-                self.file(id, n, request.body.as_ref(), now_ms).await
+                self.file(id, n, request.json(), now_ms).await
             }
-            (Method::Get | Method::Post, [.., "work", id]) => {
-                status(id, request.body.as_ref(), now_ms)
-            }
+            (Method::Get | Method::Post, [.., "work", id]) => status(id, request.json(), now_ms),
             (Method::Delete, [.., "work", id]) => cancel(id, now_ms),
-            (Method::Post, [.., "work"]) => return create(request.body.as_ref(), now_ms),
+            (Method::Post, [.., "work"]) => return create(request.json(), now_ms),
             (_, [.., "work", _, "files", _] | [.., "work", _] | [.., "work"]) => {
                 complain(405, "this is not done here")
             }

@@ -10,7 +10,7 @@ use crate::net::{CallError, Outgoing};
 impl Worker {
     /// Makes a call that may be repeated.
     pub(super) async fn call(&self, upstream: &Upstream<'_>, call: &Call) -> Result<Reply, Fault> {
-        let request = Outgoing::upstream(&call.request, &upstream.base_url, upstream.secret);
+        let request = Outgoing::upstream(&call.request, &upstream.homes, upstream.secret);
         let request = request.map_err(|refused| {
             Fault::new(FaultClass::Ambiguous, "the provider could not be asked")
                 .because(refused.to_string())

@@ -69,7 +69,7 @@ impl Worker {
             }
             Source::Fetch(request) => {
                 let upstream = self.upstream(task).map_err(|fault| later(&fault))?;
-                let outgoing = Outgoing::upstream(request, &upstream.base_url, upstream.secret);
+                let outgoing = Outgoing::upstream(request, &upstream.homes, upstream.secret);
                 let outgoing = outgoing.map_err(|error| later(&error))?;
                 self.net.fetch(&outgoing, limits).await
             }

@@ -3,10 +3,13 @@
 //! Invariant: no byte of a creating call leaves before its intent is committed, nor after the moment
 //! to send has passed, nor when the lease is in doubt. After intent, silence means unknown.
 
+use dialects::Context;
+use domain::catalogue::SANDBOX;
 use domain::ids::AttemptId;
 use domain::signing::derive;
 use domain::task::{Attempt, Outcome};
 use domain::upstream::{Call, Fault, FaultClass, Kind, Next};
+use serde_json::{Map, Value};
 
 use super::Worker;
 use super::converse::followed;
@@ -63,7 +66,7 @@ impl Worker {
             Ok(call) => call,
             Err(fault) => return Some(Outcome::Unsent(fault)),
         };
-        let outgoing = Outgoing::upstream(&call.request, &upstream.base_url, upstream.secret);
+        let outgoing = Outgoing::upstream(&call.request, &upstream.homes, upstream.secret);
         let outgoing = match outgoing {
             Ok(outgoing) => outgoing,
             Err(refused) => return Some(Outcome::Unsent(unusable(&refused))),
@@ -108,7 +111,11 @@ impl Worker {
         upstream: &Upstream<'_>,
         attempt: &Attempt,
     ) -> Result<Call, Fault> {
-        let cx = upstream.context(&attempt.token);
+        let fields = self.fields(upstream, order)?;
+        let cx = Context {
+            fields: &fields,
+            ..upstream.context(&attempt.token)
+        };
         let mut call = upstream.dialect.start(order, &cx)?;
         for _ in 0..PREPARATIONS_MAX {
             if call.kind == Kind::Creates {
@@ -124,6 +131,21 @@ impl Worker {
             FaultClass::Unavailable,
             "the provider could not be prepared for the work",
         ))
+    }
+
+    /// The order's parameters in the provider's words. The sandbox reads the order itself.
+    fn fields(
+        &self,
+        upstream: &Upstream<'_>,
+        order: &domain::order::Order,
+    ) -> Result<Map<String, Value>, Fault> {
+        if upstream.provider.id == SANDBOX {
+            return Ok(Map::new());
+        }
+        let listing = self.catalogue.listing(upstream.route, order);
+        let listing =
+            listing.ok_or_else(|| unusable(&"the catalogue has no such route any more"))?;
+        Ok(listing.send.fields(&order.params))
     }
 
     /// Looks once more, without yielding in between, and sends.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dialects::{Context, Dialect};
-use domain::catalogue::{OnLostReply, Provider, Recovery};
+use dialects::{Context, Dialect, NOTHING};
+use domain::catalogue::{OnLostReply, Provider, Recovery, Route};
 use domain::task::{Action, AttemptState, Change, Outcome, Phase, Rules, Task, advance, decide};
 use domain::upstream::{Fault, FaultClass};
 use url::Url;
@@ -22,17 +22,19 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Upstream<'a> {
     pub(super) provider: &'a Provider,
     pub(super) dialect: &'static dyn Dialect,
-    pub(super) base_url: Url,
+    /// Where its secret may go: the origin of its base URL first.
+    pub(super) homes: Vec<Url>,
     pub(super) secret: Option<&'a str>,
-    pub(super) model: &'a str,
+    pub(super) route: &'a Route,
 }
 
 impl<'a> Upstream<'a> {
     pub(super) fn context(&'a self, token: &'a str) -> Context<'a> {
         Context {
             base_url: &self.provider.base_url,
-            model: self.model,
+            model: &self.route.model,
             token,
+            fields: &NOTHING,
         }
     }
 
@@ -99,18 +101,19 @@ impl Worker {
         let route = task.route().ok_or_else(|| unusable("no such route"))?;
         let provider = self.catalogue.provider(&route.provider);
         let provider = provider.ok_or_else(|| unusable("no such provider"))?;
-        let dialect = (self.dialects)(&provider.dialect);
+        let dialect = (self.dialects)(&route.dialect);
         let secret = self.settings.secrets.get(&provider.id).map(String::as_str);
         if provider.secret_env.is_some() && secret.is_none() {
             return Err(unusable("the provider has no secret"));
         }
+        let own = std::iter::once(&provider.base_url).chain(&provider.origins);
+        let homes: Result<Vec<Url>, _> = own.map(|home| Url::parse(home)).collect();
         Ok(Upstream {
             provider,
             dialect: dialect.ok_or_else(|| unusable("no such dialect"))?,
-            base_url: Url::parse(&provider.base_url)
-                .map_err(|_| unusable("a malformed base URL"))?,
+            homes: homes.map_err(|_| unusable("a malformed base URL"))?,
             secret,
-            model: &route.model,
+            route,
         })
     }
 

@@ -152,12 +152,12 @@ impl Shelf {
 }
 
 fn catalogue() -> Catalogue {
-    let path = "models/image_generate.imagen_4.toml";
+    let paths = ["models/image_generate.imagen_4.toml", "providers/kie.toml"];
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogue");
-    let files = [SourceFile {
+    let files = paths.map(|path| SourceFile {
         path: path.to_owned(),
         text: std::fs::read_to_string(folder.join(path)).unwrap(),
-    }];
+    });
     let dialects: Vec<&str> = dialects::DIALECTS.iter().map(|(name, _)| *name).collect();
     Catalogue::load(&files, &dialects).unwrap()
 }

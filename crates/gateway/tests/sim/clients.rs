@@ -13,7 +13,7 @@ use gateway::store::submit::{Admission, Idempotency};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::dialect::WITH_UPLOAD;
+use crate::dialect::{PLAIN, WITH_UPLOAD};
 use crate::laws::Laws;
 use crate::plan::{ANSWERS, PICTURES};
 use crate::upstream::ms;
@@ -183,7 +183,8 @@ impl<'a> Clients<'a> {
         let first = dice.below(u32::try_from(providers.len()).unwrap()) as usize;
         let route = |n: usize| Route {
             provider: providers[(first + n) % providers.len()].id.clone(),
-            model: dice.pick(&["plain", WITH_UPLOAD]).to_owned(),
+            dialect: "sim".to_owned(),
+            model: dice.pick(&[PLAIN, WITH_UPLOAD]).to_owned(),
             weight: 1,
             rank: u32::try_from(n).unwrap(),
         };

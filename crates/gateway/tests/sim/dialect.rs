@@ -9,7 +9,10 @@ use domain::upstream::{
 };
 use serde_json::{Value, json};
 
-/// A model's name that asks for an upload before each run.
+/// Name of the model at a provider that takes an order as it is.
+pub(crate) const PLAIN: &str = "plain";
+
+/// Name of the model at a provider that wants an upload before each run.
 pub(crate) const WITH_UPLOAD: &str = "with_upload";
 
 const UPLOAD: &str = "upload";

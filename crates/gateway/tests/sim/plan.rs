@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use domain::catalogue::{Catalogue, OnLostReply, Recovery, SourceFile};
 
+use crate::dialect::{PLAIN, WITH_UPLOAD};
 use crate::dice::Dice;
 
 /// The model that makes pictures.
@@ -158,7 +159,8 @@ impl Plan {
             path: format!("models/{id}.toml"),
             text: format!(
                 "id = \"{id}\"\nname = \"Sim\"\nvendor = \"Sim\"\ndescription = \"For a test.\"\n\
-                 {rest}source = \"a test\"\ndate = \"2026-11-24\"\n"
+                 {rest}source = \"a test\"\ndate = \"2026-11-24\"\n{}",
+                self.routes(id)
             ),
         });
         let providers = self.providers.iter().map(|plan| SourceFile {
@@ -167,6 +169,22 @@ impl Plan {
         });
         let files: Vec<_> = models.chain(providers).collect();
         Catalogue::load(&files, &["sim"]).unwrap()
+    }
+}
+
+impl Plan {
+    /// Every provider runs every model under either name.
+    fn routes(&self, model: &str) -> String {
+        let send = match model {
+            ANSWERS => "send = { max_tokens = \"max_tokens\" }\n",
+            _ => "",
+        };
+        let route = |plan: &ProviderPlan, name: &str| {
+            let id = &plan.id;
+            format!("[[routes]]\nprovider = \"{id}\"\nmodel = \"{name}\"\n{send}")
+        };
+        let of = |plan| [PLAIN, WITH_UPLOAD].map(|name| route(plan, name));
+        self.providers.iter().flat_map(of).collect()
     }
 }
 

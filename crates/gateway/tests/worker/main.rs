@@ -1,9 +1,12 @@
 //! The worker against the real store, the real object store and the sandbox.
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "a test that cannot go on should stop here"
 )]
+
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use domain::catalogue::{Catalogue, Route};
 use domain::credits::Credits;
 use domain::ids::{AccountId, TaskId};
 use domain::key::{ApiKey, Grant};
+use domain::order::Scenario;
 use domain::signing::Secret;
 use domain::task::{ErrorKind, Phase, Status, Task};
 use gateway::clock::Clock;
@@ -45,22 +49,26 @@ impl Drop for Bench {
 }
 
 fn catalogue() -> Catalogue {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogue/models");
-    let files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogue");
+    let mut files = Vec::new();
+    for kind in ["models", "providers"] {
+        for entry in std::fs::read_dir(root.join(kind)).unwrap() {
             let path = entry.unwrap().path();
-            domain::catalogue::SourceFile {
-                path: format!("models/{}", path.file_name().unwrap().to_str().unwrap()),
+            files.push(domain::catalogue::SourceFile {
+                path: format!("{kind}/{}", path.file_name().unwrap().to_str().unwrap()),
                 text: std::fs::read_to_string(&path).unwrap(),
-            }
-        })
-        .collect();
+            });
+        }
+    }
     let dialects: Vec<&str> = dialects::DIALECTS.iter().map(|(name, _)| *name).collect();
     Catalogue::load(&files, &dialects).unwrap()
 }
 
 async fn bench(name: &str) -> Bench {
+    bench_with(name, catalogue(), BTreeMap::new()).await
+}
+
+async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, String>) -> Bench {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let folder = std::env::temp_dir().join(format!(
         "worker-{name}-{}",
@@ -70,13 +78,17 @@ async fn bench(name: &str) -> Bench {
     let store = Store::open(&url, Access::Server, clock.now_ms())
         .await
         .unwrap();
-    let catalogue = Arc::new(catalogue());
+    let catalogue = Arc::new(catalogue);
     let ticking = clock.clone();
     let local = (
         Arc::new(Upstream::new()) as _,
         Arc::new(move || ticking.now_ms()) as _,
     );
-    let net = Net::new(NetSettings::default(), Some(local)).unwrap();
+    let egress = NetSettings {
+        allow: vec!["127.0.0.0/8".parse().unwrap()],
+        ..NetSettings::default()
+    };
+    let net = Net::new(egress, Some(local)).unwrap();
     let settings = MediaSettings {
         url: format!("file://{}/media", folder.display()),
         options: Vec::new(),
@@ -93,7 +105,7 @@ async fn bench(name: &str) -> Bench {
         secret: "secret".to_owned(),
         settings: WorkerSettings {
             concurrency: 64,
-            secrets: BTreeMap::new(),
+            secrets,
         },
     });
     let account = NewAccount {
@@ -124,9 +136,28 @@ async fn bench(name: &str) -> Bench {
 
 impl Bench {
     async fn submit(&self, model: &str, body: Value, scenario: &str) -> TaskId {
+        let scenario = Scenario::parse(scenario).unwrap();
+        let routes = vec![Route::sandbox(model)];
+        self.submit_over(model, body, Some(scenario), routes).await
+    }
+
+    /// Submits over the routes of the catalogue.
+    async fn submit_upstream(&self, model: &str, body: Value) -> TaskId {
+        let found = self.catalogue.model(model).unwrap();
+        let order = found.submission(&body, None).unwrap().order;
+        let routes = self.catalogue.routes(found, &order, |_| true).unwrap();
+        self.submit_over(model, body, None, routes).await
+    }
+
+    async fn submit_over(
+        &self,
+        model: &str,
+        body: Value,
+        scenario: Option<Scenario>,
+        routes: Vec<Route>,
+    ) -> TaskId {
         let model = self.catalogue.model(model).unwrap();
-        let scenario = domain::order::Scenario::parse(scenario).unwrap();
-        let submission = model.submission(&body, Some(scenario)).unwrap();
+        let submission = model.submission(&body, scenario).unwrap();
         let now_ms = self.clock.now_ms();
         let order = submission.order;
         let task = Task {
@@ -136,7 +167,7 @@ impl Bench {
             hold: model.price.hold(&order),
             price: model.price.frozen(&order),
             order,
-            routes: vec![Route::sandbox(&model.id)],
+            routes,
             callback_url: submission.callback_url,
             metadata: submission.metadata,
             phase: Phase::Queued { route: 0 },

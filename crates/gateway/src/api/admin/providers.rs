@@ -51,8 +51,8 @@ pub(in crate::api) struct ProviderList {
 fn view(api: &Api, switches: &Switches, provider: &Provider) -> ProviderView {
     let models = api.catalogue.models();
     let routed = models.filter(|model| {
-        let mut routes = model.routes.iter();
-        routes.any(|route| route.provider == provider.id)
+        let mut listings = model.listings.iter();
+        listings.any(|listing| listing.route.provider == provider.id)
     });
     let enabled = switches.has_provider(&provider.id);
     ProviderView {

@@ -12,7 +12,7 @@ const TIMEOUT_MS: u64 = 700;
 
 async fn send(net: &Net, server: &Server, limits: Limits) -> Result<Reply, SendError> {
     let request = Request::post(server.url("/create").as_str(), json!({"a": 1}));
-    let outgoing = Outgoing::upstream(&request, &server.url("/"), Some("sk-x")).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[server.url("/")], Some("sk-x")).unwrap();
     let connection = net.connect(outgoing.url(), outgoing.trust(), 2_000).await;
     connection.unwrap().send(&outgoing, limits).await
 }
@@ -135,7 +135,7 @@ async fn a_reset_is_unanswered() {
 async fn a_connection_closed_before_the_request_is_proof() {
     let server = Server::raw(|_, _| {});
     let request = Request::get(server.url("/").as_str());
-    let outgoing = Outgoing::upstream(&request, &server.url("/"), None).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[server.url("/")], None).unwrap();
     let connection = net().connect(outgoing.url(), Trust::Operator, 2_000).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let sent = connection.unwrap().send(&outgoing, Limits::json(500)).await;
@@ -215,7 +215,7 @@ async fn a_reply_before_the_end_of_the_request_is_a_reply() {
     });
     let big = json!({"image": "x".repeat(8 << 20)});
     let request = Request::post(server.url("/").as_str(), big);
-    let outgoing = Outgoing::upstream(&request, &server.url("/"), None).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[server.url("/")], None).unwrap();
     let connection = net().connect(outgoing.url(), Trust::Operator, 2_000).await;
     let reply = connection
         .unwrap()

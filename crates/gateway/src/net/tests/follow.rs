@@ -111,7 +111,7 @@ async fn the_secret_follows_inside_the_origin_only() {
     });
     let mut request = Request::get(provider.url("/a").as_str());
     request.headers = vec![("x-project".into(), "p1".into())];
-    let outgoing = Outgoing::upstream(&request, &provider.url("/"), Some("sk-c")).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[provider.url("/")], Some("sk-c")).unwrap();
     let download = net().fetch(&outgoing, LIMITS).await.unwrap();
     assert_eq!(download.body.collect().await.unwrap(), b"file");
     let seen = provider.seen();
@@ -124,7 +124,7 @@ async fn the_secret_follows_inside_the_origin_only() {
 async fn a_redirected_post_is_not_followed() {
     let server = Server::saying(redirect("/again"));
     let request = Request::post(server.url("/").as_str(), serde_json::json!({}));
-    let outgoing = Outgoing::upstream(&request, &server.url("/"), None).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[server.url("/")], None).unwrap();
     let download = net().fetch(&outgoing, LIMITS).await.unwrap();
     assert_eq!((download.status, server.seen().len()), (302, 1));
 }

@@ -12,7 +12,7 @@ fn base() -> Url {
 }
 
 fn build(request: &Request) -> Result<Outgoing<'_>, Refused> {
-    Outgoing::upstream(request, &base(), Some(SECRET))
+    Outgoing::upstream(request, &[base()], Some(SECRET))
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn malformed_and_framing_headers_are_refused() {
         assert!(build(&request).is_err(), "{name}");
     }
     let request = Request::get("https://api.provider.example/");
-    let refused = Outgoing::upstream(&request, &base(), Some("sk-canary\n")).unwrap_err();
+    let refused = Outgoing::upstream(&request, &[base()], Some("sk-canary\n")).unwrap_err();
     assert!(!format!("{refused:?}").contains("canary"));
 }
 
@@ -103,7 +103,7 @@ async fn a_request_arrives_as_it_should() {
         ("user-agent".into(), "x".into()),
         ("x-ref".into(), "7".into()),
     ];
-    let outgoing = Outgoing::upstream(&request, &server.url("/"), Some(SECRET)).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[server.url("/")], Some(SECRET)).unwrap();
     let reply = net().read(&outgoing, 2_000).await.unwrap();
     assert_eq!(reply.json(), json!({"id": 1}));
     let seen = server.seen();
@@ -128,7 +128,7 @@ async fn a_request_arrives_as_it_should() {
 async fn a_connection_takes_no_request_for_another_host() {
     let (server, other) = (Server::saying(ok("x")), Server::saying(ok("x")));
     let request = Request::get(other.url("/").as_str());
-    let outgoing = Outgoing::upstream(&request, &other.url("/"), Some(SECRET)).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[other.url("/")], Some(SECRET)).unwrap();
     let connection = net()
         .connect(&server.url("/"), Trust::Operator, 2_000)
         .await

@@ -21,7 +21,7 @@ struct Sandbox;
 impl LocalUpstream for Sandbox {
     fn answer<'a>(&'a self, request: &'a Request, now_ms: i64) -> BoxFuture<'a, Option<Reply>> {
         Box::pin(async move {
-            let body = request.body.as_ref()?.to_string().into_bytes();
+            let body = request.json()?.to_string().into_bytes();
             Some(Reply {
                 status: 200,
                 headers: vec![("x-now".into(), now_ms.to_string())],
@@ -41,7 +41,7 @@ async fn the_built_in_upstream_answers_or_is_silent() {
     let net = sandboxed();
     let base = Url::parse("http://sandbox.internal/").unwrap();
     let ask = Request::post("http://sandbox.internal/run", json!({"a": 1}));
-    let outgoing = Outgoing::upstream(&ask, &base, None).unwrap();
+    let outgoing = Outgoing::upstream(&ask, std::slice::from_ref(&base), None).unwrap();
     let reply = net.read(&outgoing, 1_000).await.unwrap();
     assert_eq!(reply.json(), json!({"a": 1}));
     assert_eq!(reply.header("x-now"), Some("1234"));
@@ -49,7 +49,7 @@ async fn the_built_in_upstream_answers_or_is_silent() {
     assert_eq!(streamed.body.collect().await.unwrap(), b"{\"a\":1}");
 
     let silent = Request::get("http://sandbox.internal/run");
-    let silent = Outgoing::upstream(&silent, &base, None).unwrap();
+    let silent = Outgoing::upstream(&silent, std::slice::from_ref(&base), None).unwrap();
     let started = Instant::now();
     let connection = net.connect(&base, Trust::Operator, 10).await.unwrap();
     let lost = connection.send(&silent, Limits::json(5_000)).await;

@@ -1,0 +1,68 @@
+//! Chat in the form of the OpenAI API (`POST /chat/completions`), which many providers speak.
+
+use domain::order::Order;
+use domain::price::Usage;
+use domain::upstream::{Answer, Output, Reply, Source};
+use serde_json::{Map, Value, json};
+
+/// The body of a chat request that is not streamed: the fields of the route, the conversation.
+pub(crate) fn body(order: &Order, fields: &Map<String, Value>) -> Map<String, Value> {
+    let mut body = fields.clone();
+    let messages = order.messages.clone();
+    let messages = messages.unwrap_or_else(|| json!([{ "role": "user", "content": order.prompt }]));
+    body.insert("messages".to_owned(), messages);
+    body.insert("stream".to_owned(), Value::Bool(false));
+    body
+}
+
+/// What a whole reply answers; `None` where it has no answer.
+pub(crate) fn output(reply: &Reply) -> Option<Output> {
+    let reply = reply.json();
+    let choice = reply.pointer("/choices/0")?;
+    let message = choice.get("message")?;
+    let text = text(message.get("content"));
+    let sources = pictures(message);
+    if text.is_none() && sources.is_empty() {
+        return None;
+    }
+    let finish_reason = choice.get("finish_reason").and_then(Value::as_str);
+    let answer = text.map(|text| Answer {
+        text,
+        finish_reason: finish_reason.unwrap_or("stop").to_owned(),
+        usage: usage(&reply),
+    });
+    Some(Output { sources, answer })
+}
+
+/// The text of a message: a string, or the text parts of a list.
+fn text(content: Option<&Value>) -> Option<String> {
+    match content? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            let texts = parts.iter().filter_map(|part| part.get("text")?.as_str());
+            Some(texts.collect::<Vec<_>>().join(""))
+        }
+        _ => None,
+    }
+}
+
+/// Pictures beside the text, as OpenRouter gives them: `images[].image_url.url`, `data:` URLs or links.
+fn pictures(message: &Value) -> Vec<Source> {
+    let images = message.get("images").and_then(Value::as_array);
+    let urls = images.into_iter().flatten();
+    let urls = urls.filter_map(|image| image.pointer("/image_url/url")?.as_str());
+    urls.map(|url| match url.split_once(";base64,") {
+        Some((_, base64)) => Source::Inline(base64.to_owned()),
+        None => Source::Link(url.to_owned()),
+    })
+    .collect()
+}
+
+/// What was consumed; nothing where the provider does not say.
+fn usage(reply: &Value) -> Usage {
+    let count = |name: &str| reply.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+    Usage {
+        input_tokens: count("/usage/prompt_tokens"),
+        output_tokens: count("/usage/completion_tokens"),
+    }
+}

@@ -1,0 +1,170 @@
+//! KIE's market: one protocol for most of its models (docs.kie.ai, `/market/common/get-task-detail`).
+//!
+//! `POST /api/v1/jobs/createTask` with `{"model", "input"}` answers `{"code", "msg", "data": {"taskId"}}`;
+//! `GET /api/v1/jobs/recordInfo?taskId=` answers `state` and, as text, `resultJson`. Errors come as HTTP
+//! 200 with another `code` inside, so the code is read before anything else.
+
+use domain::order::Order;
+use domain::upstream::{Fault, FaultClass, Reply, Request};
+use serde_json::{Value, json};
+
+use crate::Context;
+use crate::fault::{fault, nonsense, text_at};
+use crate::queue::{Profile, State, Ticket, links, with_prompt};
+
+/// The protocol.
+pub(crate) const MARKET: Profile = Profile {
+    submit: |order: &Order, cx: &Context<'_>| {
+        let body = json!({ "model": cx.model, "input": with_prompt(order, cx) });
+        Ok(Request::post(
+            format!("{}/api/v1/jobs/createTask", cx.base_url),
+            body,
+        ))
+    },
+    created,
+    poll: |cx, ticket| {
+        Request::get(format!(
+            "{}/api/v1/jobs/recordInfo?taskId={}",
+            cx.base_url,
+            escaped(&ticket.id)
+        ))
+    },
+    state,
+    pause_ms: 3_000,
+    grace: GRACE,
+};
+
+/// "recordInfo is null" is said for up to 90 s after a task was made.
+pub(crate) const GRACE: u32 = 30;
+
+/// The id of a task just made.
+pub(crate) fn created(reply: &Reply) -> Result<Ticket, Fault> {
+    let body = opened(reply, Asked::ToCreate)?;
+    let id = text_at(&body, &["/data/taskId"]).ok_or_else(|| nonsense(reply))?;
+    Ok(Ticket::new(id))
+}
+
+fn state(reply: &Reply) -> Result<State, Fault> {
+    let body = opened(reply, Asked::ToRead)?;
+    let data = body.get("data").filter(|data| data.is_object());
+    let data = data.ok_or_else(|| fault(FaultClass::NotFound, reply, None))?;
+    match data.get("state").and_then(Value::as_str) {
+        Some("success") => {
+            let result = decoded(data.get("resultJson"));
+            let made = links(texts(result.get("resultUrls")));
+            made.map(State::Done).ok_or_else(|| {
+                fault(
+                    FaultClass::Failed,
+                    reply,
+                    Some("a success without a result"),
+                )
+            })
+        }
+        Some("fail") => Err(failed(reply, data)),
+        // An unknown word is never a success; the deadline ends what never ends.
+        _ => Ok(State::Working(progress(data))),
+    }
+}
+
+/// How far it is: `progress` counts to 100.
+fn progress(data: &Value) -> Option<f64> {
+    data.get("progress")
+        .and_then(Value::as_f64)
+        .map(|percent| percent / 100.0)
+}
+
+/// Why a task failed.
+pub(crate) fn failed(reply: &Reply, data: &Value) -> Fault {
+    let words = text_at(data, &["/failMsg", "/errorMessage"]);
+    let code = data.get("failCode").or_else(|| data.get("errorCode"));
+    let code = code.map(domain::mapping::word).unwrap_or_default();
+    let class = match (code.as_str(), words.is_some_and(is_moderation)) {
+        (_, true) => FaultClass::Moderated,
+        ("400" | "422" | "451", _) => FaultClass::InvalidInput,
+        _ => FaultClass::Failed,
+    };
+    fault(class, reply, words)
+}
+
+/// What was asked when a reply came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To make something.
+    ToCreate,
+    /// How something stands.
+    ToRead,
+}
+
+/// The body of a reply whose code says that all is well.
+pub(crate) fn opened(reply: &Reply, asked: Asked) -> Result<Value, Fault> {
+    let body = reply.json();
+    let code = body.get("code").map(domain::mapping::word);
+    let code: u16 = match code.and_then(|code| code.parse().ok()) {
+        Some(code) => code,
+        None if reply.status == 200 => return Err(nonsense(reply)),
+        None => reply.status,
+    };
+    if code == 200 && reply.status == 200 {
+        return Ok(body);
+    }
+    let words = text_at(&body, &["/msg", "/message"]);
+    let class = match (code, asked) {
+        (401 | 402 | 433, _) => FaultClass::Credential,
+        (429, _) => FaultClass::Throttled,
+        (404 | 422, Asked::ToRead) => FaultClass::NotFound,
+        (408 | 501, Asked::ToRead) => FaultClass::Failed,
+        (400 | 422 | 451, Asked::ToCreate) if words.is_some_and(is_moderation) => {
+            FaultClass::Moderated
+        }
+        (400 | 422 | 451, Asked::ToCreate) => FaultClass::InvalidInput,
+        (404 | 455 | 505, Asked::ToCreate) => FaultClass::Unavailable,
+        // A 500 often says that a field is wrong, but that it created nothing is not documented.
+        _ => FaultClass::Ambiguous,
+    };
+    Err(fault(class, reply, words))
+}
+
+/// A refusal by the content rules, which has no code of its own.
+fn is_moderation(words: &str) -> bool {
+    let words = words.to_lowercase();
+    let signs = [
+        "content policy",
+        "content policies",
+        "sensitive",
+        "moderation",
+        "nsfw",
+        "prohibited",
+    ];
+    signs.iter().any(|sign| words.contains(sign))
+}
+
+/// JSON, or JSON as text.
+pub(crate) fn decoded(value: Option<&Value>) -> Value {
+    match value {
+        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+        Some(other) => other.clone(),
+        None => Value::Null,
+    }
+}
+
+/// The texts of a list, of a list as text, or of a single text.
+pub(crate) fn texts(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(text)) if !text.is_empty() => vec![text],
+        _ => Vec::new(),
+    }
+}
+
+/// An id as part of a query: whatever a URL does not take as it is, is escaped.
+pub(crate) fn escaped(id: &str) -> String {
+    let mut escaped = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}

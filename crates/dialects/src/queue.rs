@@ -1,0 +1,149 @@
+//! The helper for protocols of the form "POST, get an id, GET its state, read the result".
+//!
+//! Invariant: a profile says where things stand and what words mean; when to ask again, and what a
+//! silence means, is said here, once.
+
+use domain::order::Order;
+use domain::upstream::{Call, Cursor, Fault, FaultClass, Kind, Next, Output, Reply, Request, Wait};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::fault::nonsense;
+use crate::{Context, Dialect};
+
+/// What one protocol of the kind has of its own.
+pub(crate) struct Profile {
+    /// The creating request.
+    pub(crate) submit: fn(&Order, &Context<'_>) -> Result<Request, Fault>,
+    /// Reads the reply to it.
+    pub(crate) created: fn(&Reply) -> Result<Ticket, Fault>,
+    /// The request that asks how the work stands.
+    pub(crate) poll: fn(&Context<'_>, &Ticket) -> Request,
+    /// Reads the reply to it.
+    pub(crate) state: fn(&Reply) -> Result<State, Fault>,
+    /// Time between two polls, in milliseconds.
+    pub(crate) pause_ms: u64,
+    /// How many polls in a row may not find the work before that is believed: some providers answer
+    /// so just after they have accepted it.
+    pub(crate) grace: u32,
+}
+
+/// What is remembered of accepted work.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    /// The upstream's id.
+    pub(crate) id: String,
+    /// Polls in a row that did not find it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    missing: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Ticket {
+    /// The ticket of an id.
+    pub(crate) fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            missing: 0,
+        }
+    }
+}
+
+/// How the work stands.
+pub(crate) enum State {
+    /// Not finished; how far, 0 to 1, where the provider tells.
+    Working(Option<f64>),
+    /// Finished.
+    Done(Output),
+}
+
+/// A protocol by its profile.
+pub(crate) struct Queue(pub(crate) &'static Profile);
+
+impl Queue {
+    fn read(&self, cx: &Context<'_>, ticket: &Ticket) -> Call {
+        Call {
+            request: (self.0.poll)(cx, ticket),
+            at: Cursor(serde_json::to_value(ticket).unwrap_or_default()),
+            kind: Kind::Reads,
+        }
+    }
+
+    fn wait(&self, cx: &Context<'_>, ticket: &Ticket, progress: Option<f64>) -> Wait {
+        Wait {
+            ms: self.0.pause_ms,
+            then: self.read(cx, ticket),
+            upstream_id: None,
+            progress,
+        }
+    }
+}
+
+impl Dialect for Queue {
+    fn start(&self, order: &Order, cx: &Context<'_>) -> Result<Call, Fault> {
+        Ok(Call {
+            request: (self.0.submit)(order, cx)?,
+            at: Cursor::default(),
+            kind: Kind::Creates,
+        })
+    }
+
+    fn resume(
+        &self,
+        _order: &Order,
+        cx: &Context<'_>,
+        at: &Cursor,
+        reply: &Reply,
+    ) -> Result<Next, Fault> {
+        if at.0.is_null() {
+            let ticket = (self.0.created)(reply)?;
+            if ticket.id.is_empty() {
+                return Err(nonsense(reply));
+            }
+            let mut wait = self.wait(cx, &ticket, None);
+            wait.upstream_id = Some(ticket.id);
+            return Ok(Next::Wait(wait));
+        }
+        let ticket: Ticket = serde_json::from_value(at.0.clone()).map_err(|_| nonsense(reply))?;
+        match (self.0.state)(reply) {
+            Ok(State::Done(output)) => Ok(Next::Done(output)),
+            Ok(State::Working(progress)) => {
+                Ok(Next::Wait(self.wait(cx, &Ticket::new(ticket.id), progress)))
+            }
+            Err(fault) if fault.class == FaultClass::NotFound && ticket.missing < self.0.grace => {
+                let missing = ticket.missing.saturating_add(1);
+                Ok(Next::Wait(self.wait(
+                    cx,
+                    &Ticket { missing, ..ticket },
+                    None,
+                )))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+/// The route's fields with the prompt among them.
+pub(crate) fn with_prompt(order: &Order, cx: &Context<'_>) -> Map<String, Value> {
+    let mut fields = cx.fields.clone();
+    if !order.prompt.is_empty() && !fields.contains_key("prompt") {
+        fields.insert("prompt".to_owned(), Value::from(order.prompt.as_str()));
+    }
+    fields
+}
+
+/// Links as what was made; nothing where there is none.
+pub(crate) fn links<'v>(links: impl IntoIterator<Item = &'v str>) -> Option<Output> {
+    let sources = links
+        .into_iter()
+        .map(|link| domain::upstream::Source::Link(link.to_owned()));
+    let sources: Vec<_> = sources.collect();
+    (!sources.is_empty()).then_some(Output {
+        sources,
+        answer: None,
+    })
+}
