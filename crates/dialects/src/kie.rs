@@ -30,6 +30,7 @@ pub(crate) const MARKET: Profile = Profile {
         ))
     },
     state,
+    result: None,
     pause_ms: 3_000,
     grace: GRACE,
 };

@@ -26,6 +26,7 @@ pub(crate) const VEO: Profile = Profile {
             texts(Some(&urls)).into_iter().map(str::to_owned).collect()
         })
     },
+    result: None,
     pause_ms: 5_000,
     grace: GRACE,
 };
@@ -46,6 +47,7 @@ pub(crate) const KONTEXT: Profile = Profile {
             texts(url).into_iter().map(str::to_owned).collect()
         })
     },
+    result: None,
     pause_ms: 3_000,
     grace: GRACE,
 };

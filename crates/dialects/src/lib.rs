@@ -5,6 +5,7 @@
 //! engine.
 
 mod chat;
+mod fal;
 mod fault;
 mod kie;
 mod kie_chat;
@@ -12,6 +13,7 @@ mod kie_old;
 mod openai_chat;
 mod openai_images;
 mod queue;
+mod replicate;
 mod sandbox;
 
 use std::sync::LazyLock;
@@ -86,4 +88,6 @@ pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("kie_veo", &queue::Queue(&kie_old::VEO)),
     ("kie_kontext", &queue::Queue(&kie_old::KONTEXT)),
     ("kie_chat", &kie_chat::KieChat),
+    ("fal", &queue::Queue(&fal::FAL)),
+    ("replicate", &queue::Queue(&replicate::REPLICATE)),
 ];

@@ -21,6 +21,8 @@ pub(crate) struct Profile {
     pub(crate) poll: fn(&Context<'_>, &Ticket) -> Request,
     /// Reads the reply to it.
     pub(crate) state: fn(&Reply) -> Result<State, Fault>,
+    /// How a result that is not in the state itself is asked for and read.
+    pub(crate) result: Option<ResultStep>,
     /// Time between two polls, in milliseconds.
     pub(crate) pause_ms: u64,
     /// How many polls in a row may not find the work before that is believed: some providers answer
@@ -28,11 +30,28 @@ pub(crate) struct Profile {
     pub(crate) grace: u32,
 }
 
+/// The read of a result apart from the state.
+pub(crate) struct ResultStep {
+    /// The request for it.
+    pub(crate) request: fn(&Ticket) -> Request,
+    /// Reads the reply to it.
+    pub(crate) read: fn(&Reply) -> Result<Output, Fault>,
+}
+
 /// What is remembered of accepted work.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Ticket {
     /// The upstream's id.
     pub(crate) id: String,
+    /// Where its state is, where the provider names the place.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) state_url: String,
+    /// Where its result is, where the provider names the place.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) result_url: String,
+    /// Whether the state said that the result is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_ready: bool,
     /// Polls in a row that did not find it.
     #[serde(default, skip_serializing_if = "is_zero")]
     missing: u32,
@@ -48,7 +67,7 @@ impl Ticket {
     pub(crate) fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
-            missing: 0,
+            ..Self::default()
         }
     }
 }
@@ -59,6 +78,8 @@ pub(crate) enum State {
     Working(Option<f64>),
     /// Finished.
     Done(Output),
+    /// Finished; the result has to be asked for.
+    Ready,
 }
 
 /// A protocol by its profile.
@@ -66,8 +87,12 @@ pub(crate) struct Queue(pub(crate) &'static Profile);
 
 impl Queue {
     fn read(&self, cx: &Context<'_>, ticket: &Ticket) -> Call {
+        let request = match &self.0.result {
+            Some(result) if ticket.is_ready => (result.request)(ticket),
+            _ => (self.0.poll)(cx, ticket),
+        };
         Call {
-            request: (self.0.poll)(cx, ticket),
+            request,
             at: Cursor(serde_json::to_value(ticket).unwrap_or_default()),
             kind: Kind::Reads,
         }
@@ -109,10 +134,22 @@ impl Dialect for Queue {
             return Ok(Next::Wait(wait));
         }
         let ticket: Ticket = serde_json::from_value(at.0.clone()).map_err(|_| nonsense(reply))?;
+        if let (true, Some(result)) = (ticket.is_ready, &self.0.result) {
+            return (result.read)(reply).map(Next::Done);
+        }
+        let found = Ticket {
+            missing: 0,
+            ..ticket.clone()
+        };
         match (self.0.state)(reply) {
             Ok(State::Done(output)) => Ok(Next::Done(output)),
-            Ok(State::Working(progress)) => {
-                Ok(Next::Wait(self.wait(cx, &Ticket::new(ticket.id), progress)))
+            Ok(State::Working(progress)) => Ok(Next::Wait(self.wait(cx, &found, progress))),
+            Ok(State::Ready) => {
+                let ready = Ticket {
+                    is_ready: true,
+                    ..found
+                };
+                Ok(Next::Call(self.read(cx, &ready)))
             }
             Err(fault) if fault.class == FaultClass::NotFound && ticket.missing < self.0.grace => {
                 let missing = ticket.missing.saturating_add(1);

@@ -9,8 +9,10 @@ use crate::credits::Credits;
 use crate::order::Modality;
 
 /// The protocols its files name; what they say is checked where they are spoken.
-const DIALECTS: [&str; 7] = [
+const DIALECTS: [&str; 9] = [
     SANDBOX,
+    "fal",
+    "replicate",
     "kie",
     "kie_veo",
     "kie_kontext",
