@@ -22,7 +22,8 @@ pub struct PromptRule {
 pub struct Route {
     /// The provider's id.
     pub provider: String,
-    /// The protocol that is spoken.
+    /// The protocol that is spoken; tasks from before it was kept all ran in the sandbox.
+    #[serde(default = "sandbox")]
     pub dialect: String,
     /// The model's name there.
     pub model: String,
@@ -30,6 +31,10 @@ pub struct Route {
     pub weight: u32,
     /// Lower ranks are tried first; the position in the file unless it says otherwise.
     pub rank: u32,
+}
+
+fn sandbox() -> String {
+    SANDBOX.to_owned()
 }
 
 impl Route {
