@@ -169,3 +169,37 @@ pub(crate) fn escaped(id: &str) -> String {
     }
     escaped
 }
+
+/// The read of work of one of the families older than the market.
+pub(crate) fn record(cx: &Context<'_>, family: &str, ticket: &Ticket) -> Request {
+    let id = escaped(&ticket.id);
+    Request::get(format!(
+        "{}/api/v1/{family}/record-info?taskId={id}",
+        cx.base_url
+    ))
+}
+
+/// How work of such a family stands by its `successFlag` (0 at work, 1 done, 2 and 3 failed); `made` finds the links in the response.
+pub(crate) fn flagged(reply: &Reply, made: fn(&Value) -> Vec<String>) -> Result<State, Fault> {
+    let body = opened(reply, Asked::ToRead)?;
+    let data = body.get("data").filter(|data| data.is_object());
+    let data = data.ok_or_else(|| fault(FaultClass::NotFound, reply, None))?;
+    let flag = data.get("successFlag").map(domain::mapping::word);
+    match flag.as_deref() {
+        Some("1") => {
+            let response = data.get("response").unwrap_or(&Value::Null);
+            let urls = made(response);
+            links(urls.iter().map(String::as_str))
+                .map(State::Done)
+                .ok_or_else(|| {
+                    fault(
+                        FaultClass::Failed,
+                        reply,
+                        Some("a success without a result"),
+                    )
+                })
+        }
+        Some("2" | "3") => Err(failed(reply, data)),
+        _ => Ok(State::Working(None)),
+    }
+}

@@ -9,7 +9,8 @@ mod fal;
 mod fault;
 mod kie;
 mod kie_chat;
-mod kie_old;
+mod kie_kontext;
+mod kie_veo;
 mod openai_chat;
 mod openai_images;
 mod queue;
@@ -85,8 +86,8 @@ pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("openai_chat", &openai_chat::OpenAiChat),
     ("openai_images", &openai_images::OpenAiImages),
     ("kie", &queue::Queue(&kie::MARKET)),
-    ("kie_veo", &queue::Queue(&kie_old::VEO)),
-    ("kie_kontext", &queue::Queue(&kie_old::KONTEXT)),
+    ("kie_veo", &queue::Queue(&kie_veo::VEO)),
+    ("kie_kontext", &queue::Queue(&kie_kontext::KONTEXT)),
     ("kie_chat", &kie_chat::KieChat),
     ("fal", &queue::Queue(&fal::FAL)),
     ("replicate", &queue::Queue(&replicate::REPLICATE)),
