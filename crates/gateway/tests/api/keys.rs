@@ -147,7 +147,9 @@ async fn limits_are_kept_and_shown() {
     });
     let made = world.post(KEYS, &limits).send().await.ok();
     let list = world.get(KEYS).send().await.ok();
-    let listed = list["data"].as_array().unwrap().last().unwrap();
+    // Keys made in the same millisecond are listed in the order of their ids.
+    let mut listed = list["data"].as_array().unwrap().iter();
+    let listed = listed.find(|key| key["id"] == made["id"]).unwrap();
     for shown in [&made, listed] {
         assert_eq!(shown["rate_limit_rpm"], 1);
         assert_eq!(shown["rate_limit_tph"], 2);
