@@ -2,7 +2,7 @@
 
 use domain::order::Order;
 use domain::price::Usage;
-use domain::upstream::{Answer, Output, Reply, Source};
+use domain::upstream::{Answer, Output, Source};
 use serde_json::{Map, Value, json};
 
 /// The body of a chat request that is not streamed: the fields of the route, the conversation.
@@ -15,9 +15,8 @@ pub(crate) fn body(order: &Order, fields: &Map<String, Value>) -> Map<String, Va
     body
 }
 
-/// What a whole reply answers; `None` where it has no answer.
-pub(crate) fn output(reply: &Reply) -> Option<Output> {
-    let reply = reply.json();
+/// What a whole reply to an order answers; `None` where it has no answer.
+pub(crate) fn output(order: &Order, reply: &Value) -> Option<Output> {
     let choice = reply.pointer("/choices/0")?;
     let message = choice.get("message")?;
     let text = text(message.get("content"));
@@ -27,9 +26,9 @@ pub(crate) fn output(reply: &Reply) -> Option<Output> {
     }
     let finish_reason = choice.get("finish_reason").and_then(Value::as_str);
     let answer = text.map(|text| Answer {
-        text,
+        usage: usage(reply).unwrap_or_else(|| estimate(order, &text)),
         finish_reason: finish_reason.unwrap_or("stop").to_owned(),
-        usage: usage(&reply),
+        text,
     });
     Some(Output { sources, answer })
 }
@@ -58,11 +57,23 @@ fn pictures(message: &Value) -> Vec<Source> {
     .collect()
 }
 
-/// What was consumed; nothing where the provider does not say.
-fn usage(reply: &Value) -> Usage {
-    let count = |name: &str| reply.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+/// What was consumed; `None` where the provider does not say.
+fn usage(reply: &Value) -> Option<Usage> {
+    let count = |name: &str| reply.pointer(name).and_then(Value::as_u64);
+    Some(Usage {
+        input_tokens: count("/usage/prompt_tokens")?,
+        output_tokens: count("/usage/completion_tokens")?,
+    })
+}
+
+/// What was consumed where nobody says: an answer is never free because its usage got lost.
+fn estimate(order: &Order, answer: &str) -> Usage {
+    let tokens = |text: &str| u64::try_from(text.len().div_ceil(TOKEN_BYTES)).unwrap_or(u64::MAX);
     Usage {
-        input_tokens: count("/usage/prompt_tokens"),
-        output_tokens: count("/usage/completion_tokens"),
+        input_tokens: tokens(&order.prompt_text()),
+        output_tokens: tokens(answer),
     }
 }
+
+/// Bytes of a token, as a rule of thumb for English.
+const TOKEN_BYTES: usize = 4;

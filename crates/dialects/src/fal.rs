@@ -10,7 +10,7 @@ use domain::upstream::{Auth, Fault, FaultClass, Output, Reply, Request};
 use serde_json::Value;
 
 use crate::fault::{fault, nonsense, refusal_class, text_at};
-use crate::queue::{Profile, ResultStep, State, Ticket, links, with_prompt};
+use crate::queue::{Profile, ResultStep, State, Ticket, made, with_prompt};
 
 /// The protocol.
 pub(crate) const FAL: Profile = Profile {
@@ -78,7 +78,7 @@ fn result(reply: &Reply) -> Result<Output, Fault> {
         .flatten()
         .chain(single.into_iter().flatten());
     let urls: Vec<&str> = files.filter_map(|file| file.get("url")?.as_str()).collect();
-    links(urls).ok_or_else(|| fault(FaultClass::Failed, reply, Some("a result without a file")))
+    made(reply, urls)
 }
 
 /// `detail` is a text, or a list whose items have `msg` and `type`.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Context;
 use crate::fault::{fault, nonsense, text_at};
-use crate::queue::{Profile, State, Ticket, links, with_prompt};
+use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
 pub(crate) const MARKET: Profile = Profile {
@@ -46,25 +46,24 @@ pub(crate) fn created(reply: &Reply) -> Result<Ticket, Fault> {
 }
 
 fn state(reply: &Reply) -> Result<State, Fault> {
-    let body = opened(reply, Asked::ToRead)?;
-    let data = body.get("data").filter(|data| data.is_object());
-    let data = data.ok_or_else(|| fault(FaultClass::NotFound, reply, None))?;
-    match data.get("state").and_then(Value::as_str) {
+    let work = work(reply)?;
+    match work.get("state").and_then(Value::as_str) {
         Some("success") => {
-            let result = decoded(data.get("resultJson"));
-            let made = links(texts(result.get("resultUrls")));
-            made.map(State::Done).ok_or_else(|| {
-                fault(
-                    FaultClass::Failed,
-                    reply,
-                    Some("a success without a result"),
-                )
-            })
+            let result = decoded(work.get("resultJson"));
+            made(reply, texts(result.get("resultUrls"))).map(State::Done)
         }
-        Some("fail") => Err(failed(reply, data)),
+        Some("fail") => Err(failed(reply, &work)),
         // An unknown word is never a success; the deadline ends what never ends.
-        _ => Ok(State::Working(progress(data))),
+        _ => Ok(State::Working(progress(&work))),
     }
+}
+
+/// What a reply says about work; nothing where the work is not known.
+fn work(reply: &Reply) -> Result<Value, Fault> {
+    let mut body = opened(reply, Asked::ToRead)?;
+    let work = body.get_mut("data").map(Value::take);
+    let work = work.filter(Value::is_object);
+    work.ok_or_else(|| fault(FaultClass::NotFound, reply, None))
 }
 
 /// How far it is: `progress` counts to 100.
@@ -75,7 +74,7 @@ fn progress(data: &Value) -> Option<f64> {
 }
 
 /// Why a task failed.
-pub(crate) fn failed(reply: &Reply, data: &Value) -> Fault {
+fn failed(reply: &Reply, data: &Value) -> Fault {
     let words = text_at(data, &["/failMsg", "/errorMessage"]);
     let code = data.get("failCode").or_else(|| data.get("errorCode"));
     let code = code.map(domain::mapping::word).unwrap_or_default();
@@ -140,7 +139,7 @@ fn is_moderation(words: &str) -> bool {
 }
 
 /// JSON, or JSON as text.
-pub(crate) fn decoded(value: Option<&Value>) -> Value {
+fn decoded(value: Option<&Value>) -> Value {
     match value {
         Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
         Some(other) => other.clone(),
@@ -148,8 +147,8 @@ pub(crate) fn decoded(value: Option<&Value>) -> Value {
     }
 }
 
-/// The texts of a list, of a list as text, or of a single text.
-pub(crate) fn texts(value: Option<&Value>) -> Vec<&str> {
+/// The texts of a list, or a single text.
+fn texts(value: Option<&Value>) -> Vec<&str> {
     match value {
         Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
         Some(Value::String(text)) if !text.is_empty() => vec![text],
@@ -157,49 +156,34 @@ pub(crate) fn texts(value: Option<&Value>) -> Vec<&str> {
     }
 }
 
-/// An id as part of a query: whatever a URL does not take as it is, is escaped.
-pub(crate) fn escaped(id: &str) -> String {
-    let mut escaped = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
+/// The creating request of one of the families older than the market.
+pub(crate) fn generate(order: &Order, cx: &Context<'_>, family: &str) -> Request {
+    let mut body = with_prompt(order, cx);
+    body.insert("model".to_owned(), Value::from(cx.model));
+    let url = format!("{}/api/v1/{family}/generate", cx.base_url);
+    Request::post(url, Value::Object(body))
 }
 
-/// The read of work of one of the families older than the market.
+/// The read of work of such a family.
 pub(crate) fn record(cx: &Context<'_>, family: &str, ticket: &Ticket) -> Request {
-    let id = escaped(&ticket.id);
-    Request::get(format!(
-        "{}/api/v1/{family}/record-info?taskId={id}",
-        cx.base_url
-    ))
+    let (base, id) = (cx.base_url, escaped(&ticket.id));
+    Request::get(format!("{base}/api/v1/{family}/record-info?taskId={id}"))
 }
 
-/// How work of such a family stands by its `successFlag` (0 at work, 1 done, 2 and 3 failed); `made` finds the links in the response.
-pub(crate) fn flagged(reply: &Reply, made: fn(&Value) -> Vec<String>) -> Result<State, Fault> {
-    let body = opened(reply, Asked::ToRead)?;
-    let data = body.get("data").filter(|data| data.is_object());
-    let data = data.ok_or_else(|| fault(FaultClass::NotFound, reply, None))?;
-    let flag = data.get("successFlag").map(domain::mapping::word);
+/// How work of such a family stands by its `successFlag`: 0 at work, 1 done, 2 and 3 failed. The links
+/// are in a field of the response.
+pub(crate) fn flagged(reply: &Reply, field: &str) -> Result<State, Fault> {
+    let work = work(reply)?;
+    let flag = work.get("successFlag").map(domain::mapping::word);
     match flag.as_deref() {
         Some("1") => {
-            let response = data.get("response").unwrap_or(&Value::Null);
-            let urls = made(response);
-            links(urls.iter().map(String::as_str))
-                .map(State::Done)
-                .ok_or_else(|| {
-                    fault(
-                        FaultClass::Failed,
-                        reply,
-                        Some("a success without a result"),
-                    )
-                })
+            let links = work.pointer(&format!("/response/{field}"));
+            // A list of links may be text.
+            let list = decoded(links);
+            let links = if list.is_array() { Some(&list) } else { links };
+            made(reply, texts(links)).map(State::Done)
         }
-        Some("2" | "3") => Err(failed(reply, data)),
+        Some("2" | "3") => Err(failed(reply, &work)),
         _ => Ok(State::Working(None)),
     }
 }

@@ -2,7 +2,7 @@
 //! `/market/chat/gpt-5-2`). Errors may come as HTTP 200 with `{"code", "msg"}` in place of an answer.
 
 use domain::order::Order;
-use domain::upstream::{Call, Cursor, Fault, FaultClass, Kind, Next, Reply, Request};
+use domain::upstream::{Call, Cursor, Fault, FaultClass, Next, Reply, Request};
 use serde_json::Value;
 
 use crate::fault::fault;
@@ -16,22 +16,18 @@ impl Dialect for KieChat {
     fn start(&self, order: &Order, cx: &Context<'_>) -> Result<Call, Fault> {
         let body = Value::Object(chat::body(order, cx.fields));
         let url = format!("{}/{}/v1/chat/completions", cx.base_url, cx.model);
-        Ok(Call {
-            request: Request::post(url, body),
-            at: Cursor::default(),
-            kind: Kind::Creates,
-        })
+        Ok(Call::creates(Request::post(url, body)))
     }
 
     fn resume(
         &self,
-        _order: &Order,
+        order: &Order,
         _cx: &Context<'_>,
         _at: &Cursor,
         reply: &Reply,
     ) -> Result<Next, Fault> {
         if reply.status == 200
-            && let Some(output) = chat::output(reply)
+            && let Some(output) = chat::output(order, &reply.json())
         {
             return Ok(Next::Done(output));
         }

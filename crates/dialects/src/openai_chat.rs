@@ -5,7 +5,7 @@
 //! `{"error": "text"}`.
 
 use domain::order::Order;
-use domain::upstream::{Call, Cursor, Fault, FaultClass, Kind, Next, Reply, Request};
+use domain::upstream::{Call, Cursor, Fault, FaultClass, Next, Reply, Request};
 use serde_json::Value;
 
 use crate::fault::{fault, nonsense, refusal_class, text_at};
@@ -19,16 +19,12 @@ impl Dialect for OpenAiChat {
         let mut body = chat::body(order, cx.fields);
         body.insert("model".to_owned(), Value::from(cx.model));
         let url = format!("{}/chat/completions", cx.base_url);
-        Ok(Call {
-            request: Request::post(url, Value::Object(body)),
-            at: Cursor::default(),
-            kind: Kind::Creates,
-        })
+        Ok(Call::creates(Request::post(url, Value::Object(body))))
     }
 
     fn resume(
         &self,
-        _order: &Order,
+        order: &Order,
         _cx: &Context<'_>,
         _at: &Cursor,
         reply: &Reply,
@@ -45,7 +41,7 @@ impl Dialect for OpenAiChat {
         {
             return Err(fault(FaultClass::Moderated, reply, None));
         }
-        chat::output(reply)
+        chat::output(order, &body)
             .map(Next::Done)
             .ok_or_else(|| nonsense(reply))
     }

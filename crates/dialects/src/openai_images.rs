@@ -6,7 +6,7 @@
 //! `data[].b64_json`, or `data[].url` on servers that give links.
 
 use domain::order::Order;
-use domain::upstream::{Call, Cursor, Fault, Kind, Next, Output, Part, Reply, Request, Source};
+use domain::upstream::{Call, Cursor, Fault, Next, Output, Part, Reply, Request, Source};
 use serde_json::{Map, Value};
 
 use crate::fault::nonsense;
@@ -31,11 +31,7 @@ impl Dialect for OpenAiImages {
                 Value::Object(fields),
             ),
         };
-        Ok(Call {
-            request,
-            at: Cursor::default(),
-            kind: Kind::Creates,
-        })
+        Ok(Call::creates(request))
     }
 
     fn resume(

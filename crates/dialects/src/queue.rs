@@ -4,11 +4,14 @@
 //! silence means, is said here, once.
 
 use domain::order::Order;
-use domain::upstream::{Call, Cursor, Fault, FaultClass, Kind, Next, Output, Reply, Request, Wait};
+use domain::upstream::{
+    Call, Cursor, Fault, FaultClass, Kind, Next, Output, Reply, Request, Source, Wait,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use url::form_urlencoded::byte_serialize;
 
-use crate::fault::nonsense;
+use crate::fault::{fault, nonsense};
 use crate::{Context, Dialect};
 
 /// What one protocol of the kind has of its own.
@@ -110,11 +113,7 @@ impl Queue {
 
 impl Dialect for Queue {
     fn start(&self, order: &Order, cx: &Context<'_>) -> Result<Call, Fault> {
-        Ok(Call {
-            request: (self.0.submit)(order, cx)?,
-            at: Cursor::default(),
-            kind: Kind::Creates,
-        })
+        Ok(Call::creates((self.0.submit)(order, cx)?))
     }
 
     fn resume(
@@ -173,14 +172,30 @@ pub(crate) fn with_prompt(order: &Order, cx: &Context<'_>) -> Map<String, Value>
     fields
 }
 
-/// Links as what was made; nothing where there is none.
-pub(crate) fn links<'v>(links: impl IntoIterator<Item = &'v str>) -> Option<Output> {
-    let sources = links
-        .into_iter()
-        .map(|link| domain::upstream::Source::Link(link.to_owned()));
-    let sources: Vec<_> = sources.collect();
-    (!sources.is_empty()).then_some(Output {
+/// Links as what was made.
+///
+/// # Errors
+/// There is none: the work is over and has come to nothing.
+pub(crate) fn made<'v>(
+    reply: &Reply,
+    links: impl IntoIterator<Item = &'v str>,
+) -> Result<Output, Fault> {
+    let link = |link: &str| Source::Link(link.to_owned());
+    let sources: Vec<Source> = links.into_iter().map(link).collect();
+    if sources.is_empty() {
+        return Err(fault(
+            FaultClass::Failed,
+            reply,
+            Some("a success without a file"),
+        ));
+    }
+    Ok(Output {
         sources,
         answer: None,
     })
+}
+
+/// An id as part of a URL.
+pub(crate) fn escaped(id: &str) -> String {
+    byte_serialize(id.as_bytes()).collect()
 }

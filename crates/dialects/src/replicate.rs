@@ -8,8 +8,7 @@ use domain::upstream::{Fault, FaultClass, Reply, Request};
 use serde_json::{Value, json};
 
 use crate::fault::{fault, nonsense, refusal_class, text_at};
-use crate::kie::escaped;
-use crate::queue::{Profile, State, Ticket, links, with_prompt};
+use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
 pub(crate) const REPLICATE: Profile = Profile {
@@ -67,9 +66,7 @@ fn state(reply: &Reply) -> Result<State, Fault> {
                 DEPTH_MAX,
                 &mut urls,
             );
-            links(urls)
-                .map(State::Done)
-                .ok_or_else(|| fault(FaultClass::Failed, reply, Some("a success without a file")))
+            made(reply, urls).map(State::Done)
         }
         Some("failed" | "canceled" | "aborted") => {
             let words = text_at(&body, &["/error"]);

@@ -44,11 +44,8 @@ struct Status {
 impl Dialect for Sandbox {
     fn start(&self, order: &Order, cx: &Context<'_>) -> Result<Call, Fault> {
         let body = json!({ "reference": cx.token, "order": order });
-        Ok(Call {
-            request: without_secret(Request::post(format!("{}/work", cx.base_url), body)),
-            at: Cursor::default(),
-            kind: Kind::Creates,
-        })
+        let request = Request::post(format!("{}/work", cx.base_url), body);
+        Ok(Call::creates(without_secret(request)))
     }
 
     fn resume(

@@ -235,6 +235,18 @@ pub struct Call {
     pub kind: Kind,
 }
 
+impl Call {
+    /// The call that begins a conversation, and may make the provider start paid work.
+    #[must_use]
+    pub fn creates(request: Request) -> Self {
+        Self {
+            request,
+            at: Cursor::default(),
+            kind: Kind::Creates,
+        }
+    }
+}
+
 /// What follows a reply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {

@@ -56,30 +56,28 @@ impl Listing {
     pub fn takes(&self, order: &Order) -> Result<(), Invalid> {
         let path = |name: &str| format!("{}.{name}", order.modality.group());
         for (name, (least, most)) in &self.inputs {
-            let count = u32::try_from(order.list(name).len()).unwrap_or(u32::MAX);
-            if (*least..=*most).contains(&count) {
-                continue;
-            }
-            let message = match (*least, *most) {
-                (_, 0) => "cannot be combined with the other parameters".to_owned(),
-                (least, most) if least == most => format!("must have {least} links here"),
-                (least, most) => format!("must have {least} to {most} links here"),
-            };
-            let allowed = json!({ "min_items": least, "max_items": most });
-            return Err(Invalid::new(path(name), message).allowing(allowed));
-        }
-        for name in self.inputs.keys() {
-            let is_data = |link: &&str| link.starts_with("data:");
-            let wants_bytes = self.wants_bytes(name);
-            if order
-                .list(name)
-                .iter()
-                .any(|link| is_data(link) != wants_bytes)
-            {
-                let message = match wants_bytes {
-                    true => "must be given as data: URLs to this model",
-                    false => "must be given as http(s) links to this model",
+            let links = order.list(name);
+            let count = u32::try_from(links.len()).unwrap_or(u32::MAX);
+            if !(*least..=*most).contains(&count) {
+                let message = match (*least, *most) {
+                    (_, 0) => "cannot be combined with the other parameters".to_owned(),
+                    (least, most) if least == most => format!("must have {least} links here"),
+                    (least, most) => format!("must have {least} to {most} links here"),
                 };
+                let allowed = json!({ "min_items": least, "max_items": most });
+                return Err(Invalid::new(path(name), message).allowing(allowed));
+            }
+            let wants_bytes = self.wants_bytes(name);
+            if links
+                .iter()
+                .any(|link| link.starts_with("data:") != wants_bytes)
+            {
+                let form = if wants_bytes {
+                    "data: URLs"
+                } else {
+                    "http(s) links"
+                };
+                let message = format!("must be given as {form} to this model");
                 return Err(Invalid::new(path(name), message));
             }
         }
@@ -96,8 +94,7 @@ impl Listing {
     }
 
     /// Whether files of a list are wanted as bytes in the request.
-    #[must_use]
-    pub fn wants_bytes(&self, list: &str) -> bool {
+    fn wants_bytes(&self, list: &str) -> bool {
         let reads = |encoder: &Encoder| encoder.sources().contains(&list);
         let mut fields = self.send.0.iter().map(|field| &field.encoder);
         self.delivery == Delivery::Data

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Abilities, Catalogue, Delivery, OnLostReply, Problem, Recovery, SANDBOX, SourceFile};
+use super::{Catalogue, Delivery, OnLostReply, Problem, Recovery, SANDBOX, SourceFile};
 use crate::credits::Credits;
 use crate::parameter::Kind;
 use crate::price::{Form, Rate};
 
-const MODEL: &str = r#"id = "video_generate.test_1"
+pub(super) const MODEL: &str = r#"id = "video_generate.test_1"
 name = "Test 1"
 vendor = "Test"
 modality = "video"
@@ -36,7 +36,7 @@ weight = 3
 rank = 0
 "#;
 
-const PROVIDER: &str = r#"id = "two"
+pub(super) const PROVIDER: &str = r#"id = "two"
 name = "Two"
 dialect = "spoken"
 base_url = "https://api.two.test"
@@ -60,7 +60,7 @@ pub(super) fn file(path: &str, text: &str) -> SourceFile {
     }
 }
 
-fn load(model: &str, provider: &str) -> Result<Catalogue, Vec<Problem>> {
+pub(super) fn load(model: &str, provider: &str) -> Result<Catalogue, Vec<Problem>> {
     let files = [
         file("models/video_generate.test_1.toml", model),
         file("providers/two.toml", provider),
@@ -319,96 +319,6 @@ fn wrong_lines_of_a_provider_are_named() {
         assert_eq!(problems[0].line, expected, "{problems:#?}");
         assert!(problems[0].message.contains(part), "{problems:#?}");
     }
-}
-
-/// A model file whose first route has some lines more.
-fn routed(lines: &str) -> Result<Catalogue, Vec<Problem>> {
-    let text = MODEL.replace("rank = 1\n", &format!("rank = 1\n{lines}\n"));
-    load(
-        &text,
-        &PROVIDER.replace("seconds = { text = \"duration\" }\n", ""),
-    )
-}
-
-#[test]
-fn a_route_leaves_nothing_unsaid() {
-    let complaint = |lines: &str| {
-        let problems = routed(lines).unwrap_err();
-        problems
-            .into_iter()
-            .map(|problem| problem.message)
-            .collect::<Vec<_>>()
-    };
-    for (lines, part) in [
-        ("", "neither sends nor ignores the parameter duration"),
-        (
-            "ignores = [\"watermark\"]",
-            "honoured or refused, never ignored",
-        ),
-        ("ignores = [\"length\"]", "is no parameter of this model"),
-        (
-            "only = { resolution = [\"4k\"] }",
-            "which the model does not allow",
-        ),
-        ("only = { length = [1] }", "`length` is no parameter"),
-        ("inputs = { length = [1, 2] }", "is no list of links"),
-        (
-            "send = { a = { word = \"resolution\", table = { 720p = 1 } } }",
-            "no word for the resolution 1080p",
-        ),
-        (
-            "send = { a = \"length\", b = \"duration\" }",
-            "sends length, which is no parameter",
-        ),
-        ("send = { a = { ratio = [\"wide\"] } }", "must name ratios"),
-        (
-            "send = { a = { size = \"both\" } }",
-            "must be width, height",
-        ),
-        ("dialect = \"sung\"", "unknown dialect sung"),
-    ] {
-        let complaints = complaint(lines);
-        assert!(
-            complaints.iter().any(|one| one.contains(part)),
-            "{lines}: {complaints:#?}"
-        );
-    }
-}
-
-#[test]
-fn an_order_takes_the_routes_that_can_run_it() {
-    let text = MODEL
-        .replace("[price]", "image_urls = { urls = 2 }\n[price]")
-        .replace("rank = 1\n", "rank = 1\nonly = { resolution = [\"720p\"] }\nignores = [\"duration\"]\n")
-        .replace("rank = 0\n", "rank = 0\ninputs = { image_urls = [1, 1] }\nsend = { frame = { item = \"image_urls\" }, mark = \"watermark\" }\n");
-    let catalogue = load(&text, PROVIDER).unwrap();
-    let model = catalogue.model("video_generate.test_1").unwrap();
-    let order = |params: serde_json::Value| {
-        let body = json!({ "prompt": "a fox", "video_params": params });
-        model.submission(&body, None).unwrap().order
-    };
-    let routes = |params, is_usable: bool| {
-        let routes = catalogue.routes(model, &order(params), |_| is_usable);
-        routes.map(|routes| {
-            routes
-                .into_iter()
-                .map(|route| route.model)
-                .collect::<Vec<_>>()
-        })
-    };
-    assert_eq!(routes(json!({}), true).unwrap(), ["b"]);
-    let picture = json!({ "image_urls": ["data:image/png;base64,QUJD"], "resolution": "1080p" });
-    assert_eq!(routes(picture.clone(), true).unwrap(), ["a"]);
-    assert_eq!(routes(json!({}), false).unwrap(), ["video_generate.test_1"]);
-    // What no route takes is refused; without any provider the sandbox takes what the model does.
-    let tall = json!({ "resolution": "1080p" });
-    let refusal = routes(tall.clone(), true).unwrap_err();
-    assert_eq!(refusal.param, "video_params.image_urls");
-    assert!(routes(tall, false).is_ok());
-    let order = order(picture);
-    let listing = &model.listings[0];
-    assert_eq!(catalogue.listing(&listing.route, &order), Some(listing));
-    assert!(catalogue.honours(&listing.route, &order) == Abilities::NONE.with("watermark"));
 }
 
 #[test]

@@ -26,27 +26,8 @@ const ENCODERS: [&str; 12] = [
     "constant",
 ];
 
-/// Every key of a field.
-const KEYS: [&str; 18] = [
-    "same",
-    "text",
-    "seconds",
-    "word",
-    "item",
-    "rest",
-    "base64",
-    "base64_list",
-    "ratio",
-    "tier",
-    "size",
-    "constant",
-    "table",
-    "otherwise",
-    "at",
-    "from",
-    "side",
-    "step",
-];
+/// What some encoders are told besides.
+const OPTIONS: [&str; 6] = ["table", "otherwise", "at", "from", "side", "step"];
 
 /// Most items of a list that are told apart.
 const INDEX_MAX: i64 = 99;
@@ -73,7 +54,7 @@ fn field(item: &Item<'_>) -> Option<Field> {
 }
 
 fn encoder(item: &Item<'_>) -> Option<Encoder> {
-    let section = item.section(&KEYS)?;
+    let section = item.section(&[&ENCODERS[..], &OPTIONS].concat())?;
     let given: Vec<Item<'_>> = ENCODERS
         .iter()
         .filter_map(|name| section.get(name))

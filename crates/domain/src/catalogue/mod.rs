@@ -17,6 +17,8 @@ mod schema;
 mod source;
 
 #[cfg(test)]
+mod listing_tests;
+#[cfg(test)]
 mod load_tests;
 #[cfg(test)]
 mod price_tests;

@@ -4,22 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Catalogue, SANDBOX, SourceFile};
+use super::{Catalogue, SourceFile};
 use crate::credits::Credits;
 use crate::order::Modality;
-
-/// The protocols its files name; what they say is checked where they are spoken.
-const DIALECTS: [&str; 9] = [
-    SANDBOX,
-    "fal",
-    "replicate",
-    "kie",
-    "kie_veo",
-    "kie_kontext",
-    "kie_chat",
-    "openai_chat",
-    "openai_images",
-];
 
 /// The repository's own catalogue.
 pub(crate) fn shipped() -> Catalogue {
@@ -38,7 +25,11 @@ pub(crate) fn shipped() -> Catalogue {
             });
         }
     }
-    Catalogue::load(&files, &DIALECTS).unwrap_or_else(|problems| {
+    // Nothing is spoken here, so any dialect that is named will do.
+    let lines = files.iter().flat_map(|file| file.text.lines());
+    let named = lines.filter_map(|line| line.strip_prefix("dialect = \"")?.split('"').next());
+    let dialects: Vec<&str> = named.collect();
+    Catalogue::load(&files, &dialects).unwrap_or_else(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("{}", lines.join("\n"))
     })

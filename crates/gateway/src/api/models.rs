@@ -131,19 +131,18 @@ fn is_found(model: &Model, text: &str) -> bool {
 }
 
 fn availability(api: &Api, switches: &Switches, model: &Model) -> &'static str {
-    let listings = model.listings.iter();
-    let mut usable = listings.filter_map(|listing| {
-        let provider = api.catalogue.provider(&listing.route.provider)?;
-        (api.is_usable)(provider).then_some(provider.id.as_str())
-    });
-    let (open, word) = match usable.next() {
-        Some(first) => {
-            let is_open = |id: &str| switches.has_provider(id);
-            (is_open(first) || usable.any(is_open), "available")
-        }
-        None => (switches.has_provider(SANDBOX), "sandbox"),
+    let named = model.listings.iter().map(|listing| &listing.route.provider);
+    let known = named.filter_map(|id| api.catalogue.provider(id));
+    let usable: Vec<&str> = known
+        .filter(|provider| (api.is_usable)(provider))
+        .map(|provider| provider.id.as_str())
+        .collect();
+    let (runs_on, word) = match usable.is_empty() {
+        true => (vec![SANDBOX], "sandbox"),
+        false => (usable, "available"),
     };
-    if open && switches.may_run(model) {
+    let is_open = runs_on.iter().any(|id| switches.has_provider(id));
+    if is_open && switches.may_run(model) {
         word
     } else {
         "disabled"

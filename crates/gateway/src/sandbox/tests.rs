@@ -202,7 +202,7 @@ async fn unknown_work_and_unknown_paths_are_told_apart_from_bad_methods() {
     let ask = async |method, path: &str| {
         let request = Request {
             method,
-            ..Request::get(format!("{}{path}", BASE))
+            ..Request::get(format!("{BASE}{path}"))
         };
         reply(&upstream, &request, START_MS).await.status
     };
@@ -275,18 +275,18 @@ proptest! {
         let upstream = Upstream::new();
         let request = Request {
             method,
-            url: format!("{}{path}", BASE),
+            url: format!("{BASE}{path}"),
             headers: Vec::new(),
             body: Some(Body::Json(body.clone())),
             auth: Auth::None,
         };
         runtime.block_on(async {
             upstream.answer(&request, now_ms).await;
-            let create = Request::post(format!("{}/work", BASE), body.clone());
+            let create = Request::post(format!("{BASE}/work"), body.clone());
             if let Answered::Reply(created) = upstream.answer(&create, now_ms).await {
                 let id = created.json()["id"].as_str().unwrap_or_default().to_owned();
                 for rest in ["", "/files/0"] {
-                    let url = format!("{}/work/{id}{rest}", BASE);
+                    let url = format!("{BASE}/work/{id}{rest}");
                     upstream.answer(&Request::post(url, body.clone()), now_ms).await;
                 }
             }

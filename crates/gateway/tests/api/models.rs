@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{CHAT, IMAGE, PICKY, VIDEO, World};
+use crate::world::{CHAT, IMAGE, NARROW, PICKY, VIDEO, World};
 
 async fn ids(world: &World, query: &str) -> Vec<String> {
     let path = format!("/api/v1/models?per_page=100&{query}");
@@ -32,7 +32,7 @@ async fn models_are_filtered() {
     }
     let videos = ids(&world, "modality=video").await;
     assert!(videos.iter().all(|id| id.starts_with("video_generate.")));
-    assert_eq!(ids(&world, "provider=weak").await, [PICKY]);
+    assert_eq!(ids(&world, "provider=weak").await, [NARROW, PICKY]);
     assert_eq!(ids(&world, "provider=NOBODY&modality=video").await, [PICKY]);
     assert_eq!(ids(&world, "search=KLING").await, [VIDEO]);
     assert!(ids(&world, "search=nothing-like-it").await.is_empty());

@@ -4,10 +4,10 @@ use domain::catalogue::Route;
 use domain::ids::TaskId;
 use domain::key::Grant;
 use domain::task::Phase;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::Call;
-use crate::world::{CHAT, IMAGE, PICKY, VIDEO, World};
+use crate::world::{CHAT, IMAGE, NARROW, PICKY, VIDEO, World};
 
 #[tokio::test]
 async fn the_reply_is_the_documented_one() {
@@ -114,6 +114,27 @@ async fn what_nobody_honours_is_refused_not_dropped() {
     }
     let nothing = json!({"prompt": "x", "video_params": {"watermark": " ", "multi_shots": false}});
     world.run(PICKY, &nothing).send().await.ok();
+}
+
+#[tokio::test]
+async fn what_no_route_takes_is_refused_with_what_is_allowed() {
+    let world = World::new().await;
+    let submit = |params: Value| {
+        let body = json!({"prompt": "x", "image_params": params});
+        let world = &world;
+        async move { world.run(NARROW, &body).send().await }
+    };
+    let link = json!(["https://example.com/a.png"]);
+    submit(json!({"aspect_ratio": "16:9"})).await.ok();
+    submit(json!({"image_urls": link})).await.ok();
+    let wide = submit(json!({"aspect_ratio": "4:3"})).await;
+    assert_eq!(wide.invalid(), "image_params.aspect_ratio");
+    assert_eq!(wide.json()["allowed"], json!(["1:1", "16:9"]));
+    let both =
+        submit(json!({"image_urls": ["https://example.com/a.png", "https://example.com/b.png"]}));
+    assert_eq!(both.await.invalid(), "image_params.image_urls");
+    let data = submit(json!({"image_urls": ["data:image/png;base64,QUJD"]})).await;
+    assert_eq!(data.invalid(), "image_params.image_urls");
 }
 
 #[tokio::test]

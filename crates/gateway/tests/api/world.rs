@@ -31,6 +31,8 @@ pub const IMAGE: &str = "image_generate.imagen_4";
 pub const VIDEO: &str = "video_generate.kling_2_6";
 pub const CHAT: &str = "solve_problem.kie_reasoning";
 pub const DISABLED: &str = "image_generate.switched_off";
+/// A model whose one route takes less than the model does.
+pub const NARROW: &str = "image_generate.narrow";
 pub const PICKY: &str = "video_generate.picky";
 
 pub struct World {
@@ -330,6 +332,18 @@ fn catalogue() -> Catalogue {
          modality = \"video\"\ndescription = \"Picky.\"\n\
          routes = [{ provider = \"weak\", model = \"x\" }]\n\
          [parameters]\n[price]\nper_run = 1\n",
+    ));
+    files.push(own(
+        "models/image_generate.narrow.toml",
+        "id = \"image_generate.narrow\"\nname = \"Narrow\"\nvendor = \"Nobody\"\n\
+         modality = \"image\"\ndescription = \"Narrow.\"\n\
+         [parameters]\n\
+         aspect_ratio = { words = [\"1:1\", \"16:9\", \"4:3\"], default = \"1:1\" }\n\
+         image_urls = { urls = 4 }\n\
+         [price]\nper_run = 1\n\
+         [[routes]]\nprovider = \"weak\"\nmodel = \"x\"\n\
+         only = { aspect_ratio = [\"1:1\", \"16:9\"] }\ninputs = { image_urls = [0, 1] }\n\
+         send = { aspect_ratio = \"aspect_ratio\", image_urls = \"image_urls\" }\n",
     ));
     // No provider is called here, so any dialect that is named will do.
     let texts = files.iter().flat_map(|file| file.text.lines());

@@ -52,6 +52,22 @@ fn the_secret_goes_nowhere_but_home() {
 }
 
 #[test]
+fn a_provider_may_have_more_than_one_home() {
+    let homes = [base(), Url::parse("https://eu.provider.example").unwrap()];
+    let to = |url: &str| {
+        let request = Request::get(url);
+        Outgoing::upstream(&request, &homes, Some(SECRET)).map(|outgoing| outgoing.trust())
+    };
+    for home in [
+        "https://api.provider.example/x",
+        "https://eu.provider.example/y",
+    ] {
+        assert_eq!(to(home).unwrap(), Trust::Operator);
+    }
+    assert!(to("https://us.provider.example/y").is_err());
+}
+
+#[test]
 fn each_auth_has_its_header_and_none_is_shown() {
     let url = "https://API.provider.example:443/v1/jobs?x=%20y";
     for (auth, name, value) in [

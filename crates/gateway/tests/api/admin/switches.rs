@@ -287,7 +287,7 @@ async fn providers_are_listed_with_what_keeps_them_from_work() {
     assert_eq!(
         one("weak"),
         &json!({"id": "weak", "name": "Weak", "dialect": "sandbox", "secret_variable": null,
-            "has_secret": true, "models": 1, "enabled": false, "usable": false})
+            "has_secret": true, "models": 2, "enabled": false, "usable": false})
     );
     assert_eq!(one("sandbox")["enabled"], true);
     assert_eq!(one("sandbox")["usable"], false, "the settings forbid it");
