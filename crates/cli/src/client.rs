@@ -192,7 +192,7 @@ impl Client {
         let outgoing = Outgoing::upstream(
             request,
             std::slice::from_ref(&self.base),
-            self.key.as_deref(),
+            self.key.as_deref().map(Into::into),
         );
         let outgoing = outgoing.map_err(|error| ClientError::Unreachable(error.to_string()))?;
         let reply = self.net.read(&outgoing, timeout_ms).await;

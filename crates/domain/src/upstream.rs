@@ -49,6 +49,11 @@ pub enum Auth {
     Scheme(Cow<'static, str>),
     /// A header of its own.
     Header(Cow<'static, str>),
+    /// `Authorization: Basic`; the secret is `user:password`.
+    Basic,
+    /// `Authorization: Bearer` with a short-lived token (JWT, HS256) signed for the one request; the
+    /// secret is `access key:secret key`, the access key its issuer.
+    Jwt,
 }
 
 /// What a request carries.

@@ -7,20 +7,29 @@ use serde_json::{Value, json};
 use crate::catalogue::{Abilities, Route};
 use crate::mapping::{Encoder, Mapping};
 use crate::order::{Invalid, Order};
-use crate::price::same;
+use crate::price::{Price, same};
 
 /// How files reach a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// As links that the provider fetches.
+    /// As links that the provider fetches; files of ours as well.
     Link,
     /// As `data:` URLs in the request.
     Data,
+    /// Links of others as they are, files of ours as `data:` URLs.
+    Either,
+    /// Links of others as they are, files of ours by the provider's own upload.
+    Upload,
 }
 
 impl Delivery {
     /// Every delivery by its word in a file.
-    pub const ALL: [(&'static str, Self); 2] = [("link", Self::Link), ("data", Self::Data)];
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("link", Self::Link),
+        ("data", Self::Data),
+        ("either", Self::Either),
+        ("upload", Self::Upload),
+    ];
 }
 
 /// One `[[routes]]` of a model file.
@@ -38,6 +47,8 @@ pub struct Listing {
     pub send: Mapping,
     /// How files reach it.
     pub delivery: Delivery,
+    /// What it takes for a run, where that is not the model's price.
+    pub price: Option<Price>,
 }
 
 impl Listing {
@@ -67,19 +78,6 @@ impl Listing {
                 let allowed = json!({ "min_items": least, "max_items": most });
                 return Err(Invalid::new(path(name), message).allowing(allowed));
             }
-            let wants_bytes = self.wants_bytes(name);
-            if links
-                .iter()
-                .any(|link| link.starts_with("data:") != wants_bytes)
-            {
-                let form = if wants_bytes {
-                    "data: URLs"
-                } else {
-                    "http(s) links"
-                };
-                let message = format!("must be given as {form} to this model");
-                return Err(Invalid::new(path(name), message));
-            }
         }
         for (name, values) in &self.only {
             let Some(value) = order.params.get(name) else {
@@ -93,11 +91,14 @@ impl Listing {
         Ok(())
     }
 
-    /// Whether files of a list are wanted as bytes in the request.
-    fn wants_bytes(&self, list: &str) -> bool {
+    /// How the files of a list reach it.
+    #[must_use]
+    pub fn delivery(&self, list: &str) -> Delivery {
         let reads = |encoder: &Encoder| encoder.sources().contains(&list);
         let mut fields = self.send.0.iter().map(|field| &field.encoder);
-        self.delivery == Delivery::Data
-            || fields.any(|encoder| encoder.wants_bytes() && reads(encoder))
+        match fields.any(|encoder| encoder.wants_bytes() && reads(encoder)) {
+            true => Delivery::Data,
+            false => self.delivery,
+        }
     }
 }

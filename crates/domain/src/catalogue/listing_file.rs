@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::source::{Item, Section};
-use super::{Abilities, Delivery, Listing, Provider, Route, mapping_file};
+use super::{Abilities, Delivery, Listing, Provider, Route, mapping_file, price_file};
 use crate::mapping::{Encoder, Mapping, word};
 use crate::order::Modality;
 use crate::parameter::{Kind, Parameter};
 use crate::price::same;
 
 /// The keys of a route.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "provider", "dialect", "model", "weight", "rank", "only", "inputs", "ignores", "send", "files",
+    "price",
 ];
 
 /// What the routes are read with.
@@ -66,6 +67,9 @@ impl Terms<'_> {
                 .and_then(|item| item.choice(&Delivery::ALL))
                 .or(provider.map(|provider| provider.delivery))
                 .unwrap_or(Delivery::Link),
+            price: section
+                .get("price")
+                .and_then(|item| price_file::price(&item, self.parameters)),
         };
         listing.inputs = self.inputs(&section, &listing);
         // A parameter that could not be read is no parameter that was forgotten.

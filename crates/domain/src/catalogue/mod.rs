@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::order::{Invalid, Order};
+use crate::price::Price;
 
 pub use listing::{Delivery, Listing};
 pub use model::{Model, PromptRule, Route};
@@ -96,8 +97,13 @@ impl Catalogue {
     #[must_use]
     pub fn with_margin(mut self, margin_bp: u32) -> Self {
         for model in self.models.values_mut() {
-            if model.price.margin_bp == crate::price::MARGIN_BP_NONE {
-                Arc::make_mut(model).price.margin_bp = margin_bp;
+            let model = Arc::make_mut(model);
+            let of_routes = model.listings.iter_mut();
+            let of_routes = of_routes.filter_map(|listing| listing.price.as_mut());
+            for price in of_routes.chain([&mut model.price]) {
+                if price.margin_bp == crate::price::MARGIN_BP_NONE {
+                    price.margin_bp = margin_bp;
+                }
             }
         }
         self
@@ -137,6 +143,45 @@ impl Catalogue {
             .into_iter()
             .map(|listing| listing.route.clone())
             .collect())
+    }
+
+    /// What an order costs over some routes, and those of them that may run it: the first names the
+    /// price, and one that would cost the operator more than the client pays is left out.
+    #[must_use]
+    pub fn priced<'a>(
+        &'a self,
+        model: &'a Model,
+        order: &Order,
+        mut routes: Vec<Route>,
+    ) -> (&'a Price, Vec<Route>) {
+        let price = |route: &Route| {
+            let own = self.listing(route, order);
+            own.and_then(|listing| listing.price.as_ref())
+                .unwrap_or(&model.price)
+        };
+        let paid = routes.first().map_or(&model.price, price);
+        let most = paid.hold(order);
+        // What the operator pays is the price without the margin.
+        let cost = |route: &Route| Price::new(price(route).form.clone()).hold(order);
+        routes.retain(|route| cost(route) <= most);
+        (paid, routes)
+    }
+
+    /// The price of a model as long as only some providers can be used: that of its first route there.
+    #[must_use]
+    pub fn price<'a>(
+        &'a self,
+        model: &'a Model,
+        is_usable: impl Fn(&Provider) -> bool,
+    ) -> &'a Price {
+        let usable = |listing: &&Listing| {
+            self.provider(&listing.route.provider)
+                .is_some_and(|provider| is_usable(provider))
+        };
+        let first = model.listings.iter().find(usable);
+        first
+            .and_then(|listing| listing.price.as_ref())
+            .unwrap_or(&model.price)
     }
 
     /// How the provider of a route runs an order; `None` when the catalogue no longer says.

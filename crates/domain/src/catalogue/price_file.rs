@@ -48,7 +48,15 @@ pub(super) struct Quote {
 
 /// The price of a model file.
 pub(super) fn quote(root: &Section<'_>, parameters: &[Parameter]) -> Option<Quote> {
-    let item = root.demand("price")?;
+    read(&root.demand("price")?, parameters)
+}
+
+/// The price of a route.
+pub(super) fn price(item: &Item<'_>, parameters: &[Parameter]) -> Option<Price> {
+    read(item, parameters).map(|quote| quote.price)
+}
+
+fn read(item: &Item<'_>, parameters: &[Parameter]) -> Option<Quote> {
     let section = item.section(&KEYS)?;
     let given = FORMS.iter().filter_map(|name| section.get(name));
     let given: Vec<Item<'_>> = given.collect();

@@ -22,7 +22,10 @@ pub(super) struct Offer {
     pub(super) model: Arc<Model>,
     pub(super) submission: Submission,
     routes: Vec<Route>,
-    pub(super) price: Price,
+    /// The price as the catalogue has it.
+    pub(super) listed: Price,
+    /// The same, reduced to what this order needs of it.
+    price: Price,
     pub(super) hold: Credits,
 }
 
@@ -62,16 +65,19 @@ pub(super) fn offer(
     };
     let routes = open_routes(switches, model, routes)?;
     let routes = honouring(api, routes, &submission.order)?;
-    let price = if caller.grant.sandbox {
-        Price::per_run(Credits::ZERO)
+    let (listed, routes) = if caller.grant.sandbox {
+        (Price::per_run(Credits::ZERO), routes)
     } else {
-        model.price.frozen(&submission.order)
+        let (price, routes) = api.catalogue.priced(model, &submission.order, routes);
+        (price.clone(), routes)
     };
+    let price = listed.frozen(&submission.order);
     Ok(Offer {
         model: Arc::clone(model),
         hold: price.hold(&submission.order),
         submission,
         routes,
+        listed,
         price,
     })
 }

@@ -158,7 +158,7 @@ fn view(api: &Api, switches: &Switches, model: &Model) -> ModelView {
         description: model.description.clone(),
         notice: model.notice.clone(),
         availability: availability(api, switches, model),
-        price: pricing::view(&model.price),
+        price: pricing::view(api.catalogue.price(model, |one| (api.is_usable)(one))),
         prompt: None,
         parameters: None,
         parameter_group: model.modality.group(),
@@ -255,7 +255,7 @@ pub(super) async fn prices(State(api): State<Arc<Api>>) -> Json<PriceList> {
         model_id: model.id.clone(),
         name: model.name.clone(),
         generation_type: model.modality,
-        price: pricing::view(&model.price),
+        price: pricing::view(api.catalogue.price(model, |one| (api.is_usable)(one))),
     };
     Json(PriceList {
         prices: models.map(price).collect(),

@@ -269,10 +269,7 @@ pub(super) async fn estimate(
     let switches = api.switches().await?;
     let offer = offer(&api, &switches, &caller.0, &model, &body, wishes.scenario)?;
     let order = &offer.submission.order;
-    let lines = match caller.0.grant.sandbox {
-        true => offer.price.breakdown(order),
-        false => offer.model.price.breakdown(order),
-    };
+    let lines = offer.listed.breakdown(order);
     let line = |line: Line| EstimateLine {
         label: line.label,
         quantity: line.quantity,

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 pub use connect::Connection;
 pub use follow::CallbackReply;
 pub use guard::{Blocked, Egress, Trust, UNREACHABLE};
-pub use outgoing::{Outgoing, Refused, USER_AGENT};
+pub use outgoing::{Outgoing, Refused, Secret, USER_AGENT};
 pub use reply::{Body, CallError, Download, Limits, NetError, RATE_WINDOW_MS, SendError};
 pub use wire::{Dialed, Internet, Stream, Wire};
 

@@ -5,7 +5,10 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use domain::signing::jwt;
 use domain::upstream::{Auth, Body, Request};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
@@ -22,6 +25,22 @@ pub const USER_AGENT: &str = concat!("RouterBase/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the request is refused: {0}")]
 pub struct Refused(pub(super) &'static str);
+
+/// A provider's secret, and when it is used: some sign a token that is good for a while.
+#[derive(Clone, Copy)]
+pub struct Secret<'a> {
+    /// As the operator gave it.
+    pub text: &'a str,
+    /// Unix milliseconds.
+    pub now_ms: i64,
+}
+
+impl<'a> From<&'a str> for Secret<'a> {
+    /// One that is sent as it is and signs nothing.
+    fn from(text: &'a str) -> Self {
+        Self { text, now_ms: 0 }
+    }
+}
 
 /// A request with its headers, its secret and its body in place.
 #[derive(Clone)]
@@ -52,7 +71,7 @@ impl<'a> Outgoing<'a> {
     pub fn upstream(
         request: &'a Request,
         homes: &[Url],
-        secret: Option<&str>,
+        secret: Option<Secret<'_>>,
     ) -> Result<Self, Refused> {
         let url = Url::parse(&request.url).map_err(|_| Refused("the URL is malformed"))?;
         check_form(&url).map_err(|blocked| Refused(blocked.detail()))?;
@@ -67,7 +86,7 @@ impl<'a> Outgoing<'a> {
             headers.append(name, value);
         }
         if let Some(secret) = secret {
-            attach(&mut headers, &request.auth, secret)?;
+            attach(&mut headers, &request.auth, &secret)?;
         }
         let body = match &request.body {
             None => None,
@@ -117,7 +136,7 @@ impl<'a> Outgoing<'a> {
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Self, Refused> {
-        attach(&mut headers, &Auth::Bearer, secret)?;
+        attach(&mut headers, &Auth::Bearer, &secret.into())?;
         Self::new(Method::POST, url, Trust::Operator, headers, Some(body))
     }
 
@@ -190,11 +209,25 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-fn attach(headers: &mut HeaderMap, auth: &Auth, secret: &str) -> Result<(), Refused> {
+fn attach(headers: &mut HeaderMap, auth: &Auth, secret: &Secret<'_>) -> Result<(), Refused> {
+    let Secret {
+        text: secret,
+        now_ms,
+    } = *secret;
     let (name, value) = match auth {
         Auth::None => return Ok(()),
         Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {secret}")),
         Auth::Scheme(scheme) => (header::AUTHORIZATION, format!("{scheme} {secret}")),
+        Auth::Basic => {
+            let pair = STANDARD.encode(secret);
+            (header::AUTHORIZATION, format!("Basic {pair}"))
+        }
+        Auth::Jwt => {
+            let token = jwt(secret, now_ms / 1_000).ok_or(Refused(
+                "the secret must be an access key and a secret key with a colon between them",
+            ))?;
+            (header::AUTHORIZATION, format!("Bearer {token}"))
+        }
         Auth::Header(name) => {
             let name =
                 HeaderName::try_from(name.as_ref()).map_err(|_| Refused("a malformed header"))?;

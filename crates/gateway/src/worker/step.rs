@@ -9,6 +9,7 @@ use domain::upstream::{Fault, FaultClass};
 use url::Url;
 
 use super::Worker;
+use crate::net::Secret;
 use crate::store::StoreError;
 use crate::store::work::{Claim, Committed, Lease};
 
@@ -24,7 +25,7 @@ pub(super) struct Upstream<'a> {
     pub(super) dialect: &'static dyn Dialect,
     /// Where its secret may go: the origin of its base URL first.
     pub(super) homes: Vec<Url>,
-    pub(super) secret: Option<&'a str>,
+    pub(super) secret: Option<Secret<'a>>,
     pub(super) route: &'a Route,
 }
 
@@ -102,7 +103,10 @@ impl Worker {
         let provider = self.catalogue.provider(&route.provider);
         let provider = provider.ok_or_else(|| unusable("no such provider"))?;
         let dialect = (self.dialects)(&route.dialect);
-        let secret = self.settings.secrets.get(&provider.id).map(String::as_str);
+        let secret = self.settings.secrets.get(&provider.id).map(|text| Secret {
+            text,
+            now_ms: self.clock.now_ms(),
+        });
         if provider.secret_env.is_some() && secret.is_none() {
             return Err(unusable("the provider has no secret"));
         }

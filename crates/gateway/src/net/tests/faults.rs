@@ -6,13 +6,13 @@ use domain::upstream::{Reply, Request};
 use serde_json::json;
 
 use super::super::{Limits, Net, NetError, Outgoing, SendError, Trust};
-use super::{Server, net, ok};
+use super::{Server, net, ok, secret};
 
 const TIMEOUT_MS: u64 = 700;
 
 async fn send(net: &Net, server: &Server, limits: Limits) -> Result<Reply, SendError> {
     let request = Request::post(server.url("/create").as_str(), json!({"a": 1}));
-    let outgoing = Outgoing::upstream(&request, &[server.url("/")], Some("sk-x")).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[server.url("/")], Some(secret("sk-x"))).unwrap();
     let connection = net.connect(outgoing.url(), outgoing.trust(), 2_000).await;
     connection.unwrap().send(&outgoing, limits).await
 }

@@ -8,7 +8,7 @@ use domain::upstream::Request;
 use http::HeaderMap;
 
 use super::super::{CallError, Limits, NetError, Outgoing, SendError, Trust};
-use super::{Server, net, ok, redirect};
+use super::{Server, net, ok, redirect, secret};
 
 const LIMITS: Limits = Limits {
     call_timeout_ms: 3_000,
@@ -111,7 +111,8 @@ async fn the_secret_follows_inside_the_origin_only() {
     });
     let mut request = Request::get(provider.url("/a").as_str());
     request.headers = vec![("x-project".into(), "p1".into())];
-    let outgoing = Outgoing::upstream(&request, &[provider.url("/")], Some("sk-c")).unwrap();
+    let outgoing =
+        Outgoing::upstream(&request, &[provider.url("/")], Some(secret("sk-c"))).unwrap();
     let download = net().fetch(&outgoing, LIMITS).await.unwrap();
     assert_eq!(download.body.collect().await.unwrap(), b"file");
     let seen = provider.seen();

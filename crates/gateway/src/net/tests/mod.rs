@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use url::Url;
 
-use super::{Dialed, Internet, Net, NetSettings, Wire};
+use super::{Dialed, Internet, Net, NetSettings, Secret, Wire};
 
 /// A server on loopback that notes every request, whole, before its script takes over.
 struct Server {
@@ -91,6 +91,14 @@ fn redirect(to: &str) -> String {
 }
 
 /// A client that may call loopback, as a developer's may.
+/// A provider's secret, now.
+fn secret(text: &str) -> Secret<'_> {
+    Secret {
+        text,
+        now_ms: 1_790_000_000_000,
+    }
+}
+
 fn net() -> Net {
     let allow = vec!["127.0.0.0/8".parse().unwrap()];
     let settings = NetSettings {

@@ -3,7 +3,7 @@ use serde_json::json;
 use url::Url;
 
 use super::super::{CallError, Outgoing, Refused, Trust};
-use super::{Server, net, ok};
+use super::{Server, net, ok, secret};
 
 const SECRET: &str = "sk-canary-7781";
 
@@ -12,7 +12,7 @@ fn base() -> Url {
 }
 
 fn build(request: &Request) -> Result<Outgoing<'_>, Refused> {
-    Outgoing::upstream(request, &[base()], Some(SECRET))
+    Outgoing::upstream(request, &[base()], Some(secret(SECRET)))
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_provider_may_have_more_than_one_home() {
     let homes = [base(), Url::parse("https://eu.provider.example").unwrap()];
     let to = |url: &str| {
         let request = Request::get(url);
-        Outgoing::upstream(&request, &homes, Some(SECRET)).map(|outgoing| outgoing.trust())
+        Outgoing::upstream(&request, &homes, Some(secret(SECRET))).map(|outgoing| outgoing.trust())
     };
     for home in [
         "https://api.provider.example/x",
@@ -78,6 +78,11 @@ fn each_auth_has_its_header_and_none_is_shown() {
             format!("Key {SECRET}"),
         ),
         (Auth::Header("x-key".into()), "x-key", SECRET.to_owned()),
+        (
+            Auth::Basic,
+            "authorization",
+            "Basic c2stY2FuYXJ5LTc3ODE=".to_owned(),
+        ),
     ] {
         let request = Request {
             auth,
@@ -107,7 +112,7 @@ fn malformed_and_framing_headers_are_refused() {
         assert!(build(&request).is_err(), "{name}");
     }
     let request = Request::get("https://api.provider.example/");
-    let refused = Outgoing::upstream(&request, &[base()], Some("sk-canary\n")).unwrap_err();
+    let refused = Outgoing::upstream(&request, &[base()], Some(secret("sk-canary\n"))).unwrap_err();
     assert!(!format!("{refused:?}").contains("canary"));
 }
 
@@ -119,7 +124,7 @@ async fn a_request_arrives_as_it_should() {
         ("user-agent".into(), "x".into()),
         ("x-ref".into(), "7".into()),
     ];
-    let outgoing = Outgoing::upstream(&request, &[server.url("/")], Some(SECRET)).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[server.url("/")], Some(secret(SECRET))).unwrap();
     let reply = net().read(&outgoing, 2_000).await.unwrap();
     assert_eq!(reply.json(), json!({"id": 1}));
     let seen = server.seen();
@@ -144,7 +149,7 @@ async fn a_request_arrives_as_it_should() {
 async fn a_connection_takes_no_request_for_another_host() {
     let (server, other) = (Server::saying(ok("x")), Server::saying(ok("x")));
     let request = Request::get(other.url("/").as_str());
-    let outgoing = Outgoing::upstream(&request, &[other.url("/")], Some(SECRET)).unwrap();
+    let outgoing = Outgoing::upstream(&request, &[other.url("/")], Some(secret(SECRET))).unwrap();
     let connection = net()
         .connect(&server.url("/"), Trust::Operator, 2_000)
         .await
