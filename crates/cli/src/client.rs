@@ -97,6 +97,11 @@ impl ClientError {
 }
 
 impl Connection {
+    /// Whether a key is given.
+    pub fn has_key(&self) -> bool {
+        self.api_key.as_ref().is_some_and(|key| !key.is_empty())
+    }
+
     /// Opens no connection yet.
     pub fn client(&self) -> anyhow::Result<Client> {
         let malformed = || {

@@ -78,7 +78,9 @@ fn created(order: &Order, cx: &Context<'_>, reply: &Reply) -> Result<Next, Fault
     match reply.status {
         200 => {}
         422 => return Err(complaint(reply, FaultClass::InvalidInput)),
-        429 => return Err(complaint(reply, FaultClass::Throttled)),
+        // There is one sandbox, and no other credential to wait for: a run that tries out what happens
+        // is to end.
+        429 => return Err(complaint(reply, FaultClass::Unavailable)),
         _ => return Err(nonsense(reply)),
     }
     let created: Created = serde_json::from_slice(&reply.body).map_err(|_| nonsense(reply))?;
@@ -258,7 +260,7 @@ mod tests {
         };
         let (start, running) = (Cursor::default(), Cursor(Value::from("w1")));
         let throttled = ask(&start, 429, &json!({ "message": "slow down" }));
-        assert_eq!(throttled.class, FaultClass::Throttled);
+        assert_eq!(throttled.class, FaultClass::Unavailable);
         assert_eq!(throttled.retry_after_ms, Some(1_000));
         let refused = ask(&start, 422, &json!({ "message": "too large" }));
         assert_eq!(

@@ -16,5 +16,6 @@ pub mod sandbox;
 pub mod spawn;
 pub mod store;
 pub mod stripe;
+pub mod traffic;
 pub mod view;
 pub mod worker;

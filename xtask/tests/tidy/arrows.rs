@@ -15,7 +15,7 @@ enum Knows {
 
 use Knows::{AllBut, Only};
 
-const GATEWAY: [(&str, Knows); 16] = [
+const GATEWAY: [(&str, Knows); 17] = [
     ("clock", Only(&[])),
     ("entropy", Only(&[])),
     ("spawn", Only(&[])),
@@ -23,6 +23,7 @@ const GATEWAY: [(&str, Knows); 16] = [
     // Entropy only names a lock of PostgreSQL; nothing that is recorded depends on it.
     ("store", Only(&["clock", "entropy", "spawn", "values"])),
     ("metrics", Only(&[])),
+    ("traffic", Only(&["clock"])),
     ("view", Only(&["clock", "store"])),
     ("net", Only(&["clock", "entropy", "spawn"])),
     ("stripe", Only(&["net"])),

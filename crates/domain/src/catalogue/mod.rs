@@ -33,7 +33,7 @@ use crate::price::Price;
 
 pub use listing::{Delivery, Listing};
 pub use model::{Model, PromptRule, Route};
-pub use provider::{Abilities, OnLostReply, Provider, Recovery};
+pub use provider::{Abilities, OnLostReply, Provider, Rate, Recovery};
 
 /// Id of the built-in provider that runs every model for which no other is usable.
 pub const SANDBOX: &str = "sandbox";

@@ -100,6 +100,15 @@ impl Abilities {
     }
 }
 
+/// How many calls may create something in any stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub creates: usize,
+    /// The stretch, in milliseconds.
+    pub per_ms: i64,
+}
+
 /// Who runs models.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
@@ -127,6 +136,8 @@ pub struct Provider {
     pub call_timeout_ms: i64,
     /// Most tasks it works on at the same time, at least 1.
     pub concurrency: u32,
+    /// How many creating calls it takes, for each credential; `None` for any number.
+    pub rate: Option<Rate>,
     /// How files reach it, where a route says nothing else.
     pub delivery: Delivery,
     /// How parameters are said, where a route says nothing else.
@@ -150,7 +161,8 @@ impl Provider {
             quiet_ms: 2_000,
             connect_timeout_ms: 1_000,
             call_timeout_ms: 3_000,
-            concurrency: 1_000,
+            concurrency: u32::MAX,
+            rate: None,
             delivery: Delivery::Link,
             send: BTreeMap::new(),
         }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::source::{Item, Section};
-use super::{Delivery, OnLostReply, Provider, Recovery, mapping_file};
+use super::{Delivery, OnLostReply, Provider, Rate, Recovery, mapping_file};
 use crate::mapping::Mapping;
 use crate::order::{Modality, link};
 
 /// The keys of a provider file.
-pub(super) const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 15] = [
     "id",
     "name",
     "dialect",
@@ -21,6 +21,7 @@ pub(super) const KEYS: [&str; 14] = [
     "connect_timeout_ms",
     "call_timeout_ms",
     "concurrency",
+    "rate",
     "files",
     "send",
 ];
@@ -63,12 +64,34 @@ pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provi
         connect_timeout_ms: time("connect_timeout_ms", 5_000),
         call_timeout_ms: time("call_timeout_ms", 60_000),
         concurrency: u32::try_from(concurrency).unwrap_or(1),
+        rate: rate(root),
         delivery: root
             .get("files")
             .and_then(|item| item.choice(&Delivery::ALL))
             .unwrap_or(Delivery::Link),
         send: send(root),
     }
+}
+
+/// Longest stretch of a rate, in seconds: an hour.
+const STRETCH_S_MAX: i64 = 3_600;
+
+/// Most creating calls of a stretch.
+const CREATES_MAX: i64 = 10_000;
+
+/// `{ creates = 20, seconds = 10 }`.
+fn rate(root: &Section<'_>) -> Option<Rate> {
+    let section = root.get("rate")?.section(&["creates", "seconds"])?;
+    let whole = |key, most| {
+        section.demand(key)?;
+        Some(section.int(key, 1, most, 1))
+    };
+    let creates = whole("creates", CREATES_MAX)?;
+    let seconds = whole("seconds", STRETCH_S_MAX)?;
+    Some(Rate {
+        creates: usize::try_from(creates).ok()?,
+        per_ms: seconds.saturating_mul(1_000),
+    })
 }
 
 /// How parameters are said, by modality.

@@ -170,6 +170,9 @@ pub struct Attempt {
     pub id: AttemptId,
     /// Index of its route.
     pub route: usize,
+    /// Id of the provider's credential it is made with: only that one knows of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub credential: String,
     /// Our reference at the provider; authenticates itself.
     pub token: String,
     /// When intent was committed, Unix milliseconds.

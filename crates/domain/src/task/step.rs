@@ -109,17 +109,24 @@ impl Step<'_> {
             FaultClass::Moderated => return self.fail(ErrorKind::Moderated, fault.public),
             _ => {}
         }
-        if tries >= ATTEMPTS_MAX {
+        // One credential is refused, or wants less: the engine leaves it alone and takes another of the
+        // same route, the next route, or waits. What is only too much at once ends with the deadline.
+        let is_ours = matches!(fault.class, FaultClass::Credential | FaultClass::Throttled);
+        if tries >= ATTEMPTS_MAX && fault.class != FaultClass::Throttled {
             let message = "no provider could take the work".to_owned();
             return self.fail(ErrorKind::ProviderUnavailable, message);
         }
         let next = route.saturating_add(1);
         let has_next = next < self.task.routes.len();
         let mut change = self.to(Phase::Queued {
-            route: if has_next { next } else { 0 },
+            route: match (is_ours, has_next) {
+                (true, _) => route,
+                (false, true) => next,
+                (false, false) => 0,
+            },
         });
         change.task.misses = tries;
-        if !has_next {
+        if !has_next && !is_ours {
             let pause_ms = self.paused(tries.saturating_sub(1));
             change.task.due_ms = pause_ms.max(self.asked(&fault));
         }

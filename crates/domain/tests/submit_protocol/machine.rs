@@ -230,6 +230,7 @@ fn attempt(number: u8) -> Attempt {
         sends: 1,
         lookups: 0,
         is_dirty: false,
+        credential: String::new(),
     }
 }
 

@@ -49,6 +49,7 @@ use futures_util::future::BoxFuture;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::Store;
+use crate::traffic::Traffic;
 use counters::{Counters, Endpoint};
 use desk::Desk;
 pub use document::openapi;
@@ -72,6 +73,8 @@ pub struct Api {
     pub is_usable: Arc<dyn Fn(&Provider) -> bool + Send + Sync>,
     /// Whether a provider's secret is there, or it wants none.
     pub has_secret: Arc<dyn Fn(&Provider) -> bool + Send + Sync>,
+    /// How the providers fare.
+    pub traffic: Traffic,
     /// Whether a callback URL may be called; if not, why, safe to show.
     pub may_call: Arc<MayCall>,
     /// Sends a test callback.

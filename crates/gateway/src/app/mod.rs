@@ -9,7 +9,6 @@ mod catalogue;
 mod clocks;
 mod error;
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +40,7 @@ use crate::metrics::{Metrics, Program};
 use crate::net::{Net, NetSettings};
 use crate::sandbox::Upstream;
 use crate::store::{Access, Store};
+use crate::traffic::{Credential, Traffic, TrafficPage};
 use crate::worker::{Sweeper, Worker, WorkerParts, WorkerSettings};
 
 /// How long a draining server goes on accepting, so that nobody is sent to a closed door.
@@ -75,6 +75,7 @@ struct Parts {
     counters: Arc<Counters>,
     leads: Arc<Leads>,
     metrics: Metrics,
+    traffic: Traffic,
 }
 
 impl App {
@@ -90,7 +91,12 @@ impl App {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let url = config.database.url.reveal();
         let (counters, leads) = <(Arc<Counters>, Arc<Leads>)>::default();
-        let metrics = metrics(&catalogue, &counters, &leads, clock.now_ms());
+        let traffic = traffic(&config, &catalogue);
+        let page = TrafficPage {
+            traffic: traffic.clone(),
+            clock: clock.clone(),
+        };
+        let metrics = metrics(&catalogue, &counters, &leads, page);
         let counted = metrics.clone();
         let store = Store::open(url, Access::Server, clock.now_ms()).await?;
         let store = store.observed(move |operations, time| counted.commit(operations, time));
@@ -138,6 +144,7 @@ impl App {
                 counters,
                 leads,
                 metrics,
+                traffic,
             },
         })
     }
@@ -206,15 +213,19 @@ fn metrics(
     catalogue: &Catalogue,
     counters: &Arc<Counters>,
     leads: &Arc<Leads>,
-    began_ms: i64,
+    traffic: TrafficPage,
 ) -> Metrics {
     let providers = catalogue.providers().map(|provider| provider.id.as_str());
+    let program = Program {
+        began_ms: traffic.clock.now_ms(),
+    };
     Metrics::new(
         providers,
         vec![
             Box::new(Arc::clone(counters)),
             Box::new(Arc::clone(leads)),
-            Box::new(Program { began_ms }),
+            Box::new(program),
+            Box::new(traffic),
         ],
     )
 }
@@ -269,16 +280,18 @@ fn net(config: &Config, clock: &Clock) -> Result<Net, AppError> {
     Net::new(settings, Some(sandbox)).map_err(|error| AppError::Tls(error.to_string()))
 }
 
-/// The secrets of providers, by provider id.
-fn secrets(config: &Config, catalogue: &Catalogue) -> BTreeMap<String, String> {
-    let mut secrets = BTreeMap::new();
-    for provider in catalogue.providers() {
-        let name = provider.secret_env.as_deref();
-        if let Some(secret) = name.and_then(|name| config.secrets.get(name)) {
-            secrets.insert(provider.id.clone(), secret.to_owned());
-        }
-    }
-    secrets
+/// The credentials of a provider that wants one: the secrets that its variable holds.
+#[must_use]
+pub fn credentials(config: &Config, provider: &Provider) -> Vec<Credential> {
+    let name = provider.secret_env.as_deref();
+    let setting = name.and_then(|name| config.secrets.get(name));
+    setting.map(Credential::pool).unwrap_or_default()
+}
+
+fn traffic(config: &Config, catalogue: &Catalogue) -> Traffic {
+    let wanting = catalogue.providers().filter(|one| one.secret_env.is_some());
+    let pools = wanting.map(|one| (one.id.clone(), credentials(config, one)));
+    Traffic::new(catalogue, &pools.collect())
 }
 
 /// Whether a provider can be routed to: it is switched on and has the secret it wants.
@@ -290,8 +303,7 @@ pub fn is_usable(config: &Config, provider: &Provider) -> bool {
 
 /// Whether the secret of a provider is there, or it wants none.
 fn has_secret(config: &Config, provider: &Provider) -> bool {
-    let name = provider.secret_env.as_deref();
-    name.is_none_or(|name| config.secrets.get(name).is_some())
+    provider.secret_env.is_none() || !credentials(config, provider).is_empty()
 }
 
 impl Parts {
@@ -319,6 +331,7 @@ impl Parts {
             },
             is_usable: Arc::new(move |provider| is_usable(&config, provider)),
             has_secret: Arc::new(move |provider| has_secret(&secrets, provider)),
+            traffic: self.traffic.clone(),
             may_call: Arc::new(move |url| {
                 let url = Url::parse(url).map_err(|_| "the URL is malformed".to_owned())?;
                 if own_origin.as_ref() == Some(&url.origin()) {
@@ -366,8 +379,8 @@ impl Parts {
             secret: self.secret.clone(),
             settings: WorkerSettings {
                 concurrency: usize::try_from(self.config.worker.concurrency).unwrap_or(usize::MAX),
-                secrets: secrets(&self.config, &self.catalogue),
             },
+            traffic: self.traffic.clone(),
         })
         .with_metrics(self.metrics.clone())
     }

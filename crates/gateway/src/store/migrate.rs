@@ -16,7 +16,7 @@ pub struct Migration {
 }
 
 /// Every step, in order.
-pub const MIGRATIONS: [Migration; 4] = [
+pub const MIGRATIONS: [Migration; 5] = [
     Migration {
         version: 1,
         name: "tasks",
@@ -36,6 +36,11 @@ pub const MIGRATIONS: [Migration; 4] = [
         version: 4,
         name: "admin",
         sql: include_str!("migrations/0004_admin.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "traffic",
+        sql: include_str!("migrations/0005_traffic.sql"),
     },
 ];
 

@@ -4,13 +4,14 @@ use domain::task::{Outcome, Task};
 use domain::upstream::{Call, Fault, FaultClass, Kind, Next, Reply, Wait};
 
 use super::Worker;
+use super::admit::verdict;
 use super::step::Upstream;
-use crate::net::{CallError, Outgoing};
+use crate::net::CallError;
 
 impl Worker {
     /// Makes a call that may be repeated.
     pub(super) async fn call(&self, upstream: &Upstream<'_>, call: &Call) -> Result<Reply, Fault> {
-        let request = Outgoing::upstream(&call.request, &upstream.homes, upstream.secret);
+        let request = upstream.outgoing(&call.request);
         let request = request.map_err(|refused| {
             Fault::new(FaultClass::Ambiguous, "the provider could not be asked")
                 .because(refused.to_string())
@@ -20,13 +21,19 @@ impl Worker {
     }
 
     pub(super) async fn read(&self, task: &Task, call: &Call) -> Outcome {
-        let reply = async {
+        let next = async {
             let upstream = self.upstream(task)?;
             let reply = self.call(&upstream, call).await?;
             let cx = upstream.context(token(task));
             upstream.dialect.resume(&task.order, &cx, &call.at, &reply)
         };
-        match reply.await {
+        let next = next.await;
+        if let Err(fault) = &next
+            && fault.class == FaultClass::Credential
+        {
+            self.learn(task, &verdict(fault));
+        }
+        match next {
             Ok(next) => followed(next),
             Err(fault) => match fault.class {
                 FaultClass::Failed

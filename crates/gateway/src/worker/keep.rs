@@ -6,7 +6,7 @@ use url::Url;
 
 use super::Worker;
 use crate::media::{Incoming, MediaError};
-use crate::net::{Limits, Outgoing, Trust};
+use crate::net::{Limits, Trust};
 
 /// How long a file may take to arrive, in milliseconds.
 const FILE_MS: u64 = 600_000;
@@ -69,7 +69,7 @@ impl Worker {
             }
             Source::Fetch(request) => {
                 let upstream = self.upstream(task).map_err(|fault| later(&fault))?;
-                let outgoing = Outgoing::upstream(request, &upstream.homes, upstream.secret);
+                let outgoing = upstream.outgoing(request);
                 let outgoing = outgoing.map_err(|error| later(&error))?;
                 self.net.fetch(&outgoing, limits).await
             }

@@ -3,6 +3,7 @@
 //! Invariant: it keeps nothing but leases. Every step is `decide`, act, `advance`, commit; no
 //! connection or transaction of the store is held while an upstream is called.
 
+mod admit;
 mod converse;
 mod keep;
 mod owners;
@@ -10,7 +11,6 @@ mod send;
 mod step;
 mod sweep;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::store::work::{Claim, LEASE_MS};
 use crate::store::{Store, StoreError};
+use crate::traffic::Traffic;
 
 /// How often leases are renewed, in milliseconds.
 const HEARTBEAT_MS: u64 = 5_000;
@@ -58,8 +59,6 @@ const PANICKED_MS: i64 = 60_000;
 pub struct WorkerSettings {
     /// Most steps at the same time.
     pub concurrency: usize,
-    /// Secrets by provider id.
-    pub secrets: BTreeMap<String, String>,
 }
 
 /// Finds a dialect by the name in a provider file.
@@ -78,6 +77,7 @@ pub struct Worker {
     entropy: Entropy,
     settings: WorkerSettings,
     metrics: Metrics,
+    traffic: Traffic,
     owners: Owners,
     /// What tokens of attempts are derived from.
     secret: String,
@@ -107,7 +107,9 @@ pub struct WorkerParts {
     pub entropy: Entropy,
     /// The deployment's secret.
     pub secret: String,
-    /// Limits and secrets.
+    /// What is known of the providers, their credentials among it.
+    pub traffic: Traffic,
+    /// Limits.
     pub settings: WorkerSettings,
 }
 
@@ -127,6 +129,7 @@ impl Worker {
             clock: parts.clock,
             entropy: parts.entropy,
             secret: parts.secret,
+            traffic: parts.traffic,
             settings: parts.settings,
             metrics: Metrics::default(),
             dialects: dialects::dialect,
@@ -175,6 +178,9 @@ impl Worker {
         while !stop.is_cancelled() {
             // Looked at before the store, so that nothing recorded meanwhile is slept over.
             self.wake_ms.store(i64::MAX, Ordering::Release);
+            if self.traffic.has_waiting() {
+                self.count_open().await;
+            }
             let free = slots.available_permits().min(CLAIM_MAX);
             let claimed = self.claim(free).await;
             let is_more = claimed.len() == free && free > 0;

@@ -12,11 +12,13 @@ use domain::upstream::{Call, Fault, FaultClass, Kind, Next};
 use serde_json::{Map, Value};
 
 use super::Worker;
+use super::admit::verdict;
 use super::converse::followed;
 use super::step::Upstream;
 use crate::clock::Moment;
 use crate::net::{Connection, Limits, Outgoing, SendError};
 use crate::store::work::Claim;
+use crate::traffic::{Pass, Verdict};
 
 /// No first byte leaves later than this after intent, in milliseconds. Well below a lease, so that
 /// nobody else can be at work on the task by then.
@@ -25,9 +27,36 @@ const SEND_BY_MS: i64 = 5_000;
 /// Most calls that prepare a creating one, such as uploads.
 const PREPARATIONS_MAX: u32 = 20;
 
+/// What came of a send, and what it says about the provider and the credential.
+struct Sent {
+    outcome: Outcome,
+    /// `None` when it says nothing about either.
+    verdict: Option<Verdict>,
+}
+
+impl Sent {
+    fn silent(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            verdict: None,
+        }
+    }
+
+    fn with(verdict: Verdict, outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            verdict: Some(verdict),
+        }
+    }
+
+    fn judged(fault: &Fault, outcome: Outcome) -> Self {
+        Self::with(verdict(fault), outcome)
+    }
+}
+
 impl Worker {
-    /// Starts a queued task over its route. `None` when the task is no longer ours.
-    pub(super) async fn start(&self, claim: &mut Claim, route: usize) -> Option<Outcome> {
+    /// Starts a queued task the way it was let in. `None` when the task is no longer ours.
+    pub(super) async fn start(&self, claim: &mut Claim, mut pass: Pass) -> Option<Outcome> {
         let id = AttemptId::mint(&self.entropy.bytes());
         let began_ms = self.clock.now_ms();
         let token = derive(
@@ -36,7 +65,8 @@ impl Worker {
         );
         let attempt = Attempt {
             id,
-            route,
+            route: pass.route,
+            credential: pass.credential.clone(),
             token,
             began_ms,
             send_by_ms: began_ms.saturating_add(SEND_BY_MS),
@@ -44,7 +74,12 @@ impl Worker {
             lookups: 0,
             is_dirty: false,
         };
-        self.send(claim, attempt).await
+        let sent = self.send(claim, attempt, Some(&mut pass)).await?;
+        match &sent.verdict {
+            Some(verdict) => pass.judged(verdict, self.clock.now_ms()),
+            None => drop(pass),
+        }
+        Some(sent.outcome)
     }
 
     /// Sends an unanswered attempt again with the same key, to a provider that honours it.
@@ -53,23 +88,31 @@ impl Worker {
             sends: attempt.sends.saturating_add(1),
             ..attempt
         };
-        self.send(claim, attempt).await
+        let sent = self.send(claim, attempt, None).await?;
+        if let Some(verdict) = &sent.verdict {
+            self.learn(&claim.task, verdict);
+        }
+        Some(sent.outcome)
     }
 
-    async fn send(&self, claim: &mut Claim, mut attempt: Attempt) -> Option<Outcome> {
+    async fn send(
+        &self,
+        claim: &mut Claim,
+        mut attempt: Attempt,
+        pass: Option<&mut Pass>,
+    ) -> Option<Sent> {
         let task = claim.task.clone();
-        let upstream = match self.upstream(&task) {
+        let upstream = match self.upstream_of(&task, &attempt) {
             Ok(upstream) => upstream,
-            Err(fault) => return Some(Outcome::Unsent(fault)),
+            Err(fault) => return Some(Sent::silent(Outcome::Unsent(fault))),
         };
         let call = match self.prepare(&task.order, &upstream, &attempt).await {
             Ok(call) => call,
-            Err(fault) => return Some(Outcome::Unsent(fault)),
+            Err(fault) => return Some(Sent::judged(&fault, Outcome::Unsent(fault.clone()))),
         };
-        let outgoing = Outgoing::upstream(&call.request, &upstream.homes, upstream.secret);
-        let outgoing = match outgoing {
+        let outgoing = match upstream.outgoing(&call.request) {
             Ok(outgoing) => outgoing,
-            Err(refused) => return Some(Outcome::Unsent(unusable(&refused))),
+            Err(refused) => return Some(Sent::silent(Outcome::Unsent(unusable(&refused)))),
         };
         let timeout_ms = u64::try_from(upstream.provider.connect_timeout_ms).unwrap_or(0);
         let connection = self
@@ -77,7 +120,10 @@ impl Worker {
             .connect(outgoing.url(), outgoing.trust(), timeout_ms);
         let connection = match connection.await {
             Ok(connection) => connection,
-            Err(error) => return Some(Outcome::Unsent(unusable(&error.detail()))),
+            Err(error) => {
+                let outcome = Outcome::Unsent(unusable(&error.detail()));
+                return Some(Sent::with(Verdict::Unreachable, outcome));
+            }
         };
         let intended = self.clock.moment();
         attempt.began_ms = if attempt.sends == 1 {
@@ -88,20 +134,28 @@ impl Worker {
         attempt.send_by_ms = intended.now_ms.saturating_add(SEND_BY_MS);
         self.commit(claim, Outcome::Intended(attempt.clone()))
             .await?;
+        if let Some(pass) = pass {
+            pass.opened();
+        }
         let reply = self
             .exchange(connection, &outgoing, intended, &upstream)
             .await;
         let reply = match reply {
             Ok(reply) => reply,
-            Err(SendError::NotSent(detail)) => return Some(Outcome::Refused(unusable(&detail))),
+            Err(SendError::NotSent(detail)) => {
+                return Some(Sent::silent(Outcome::Refused(unusable(&detail))));
+            }
             Err(SendError::Unanswered(detail)) => {
                 tracing::info!(task = %task.id, detail, "a creating call went unanswered");
-                return Some(Outcome::Unanswered);
+                return Some(Sent::with(Verdict::Faulty, Outcome::Unanswered));
             }
         };
         let cx = upstream.context(&attempt.token);
         let next = upstream.dialect.resume(&task.order, &cx, &call.at, &reply);
-        Some(created(next))
+        Some(match &next {
+            Ok(_) => Sent::with(Verdict::Served, created(next)),
+            Err(fault) => Sent::judged(&fault.clone(), created(next)),
+        })
     }
 
     /// The calls before the creating one; they create nothing and may be made again.

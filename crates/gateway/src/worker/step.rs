@@ -1,15 +1,18 @@
 //! One claimed task, moved as far as it goes now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dialects::{Context, Dialect, NOTHING};
 use domain::catalogue::{OnLostReply, Provider, Recovery, Route};
-use domain::task::{Action, AttemptState, Change, Outcome, Phase, Rules, Task, advance, decide};
-use domain::upstream::{Fault, FaultClass};
+use domain::task::{
+    Action, Attempt, AttemptState, Change, Outcome, Phase, Rules, Task, advance, decide,
+};
+use domain::upstream::{Fault, FaultClass, Request};
 use url::Url;
 
 use super::Worker;
-use crate::net::Secret;
+use crate::net::{Outgoing, Refused, Secret};
 use crate::store::StoreError;
 use crate::store::work::{Claim, Committed, Lease};
 
@@ -25,7 +28,8 @@ pub(super) struct Upstream<'a> {
     pub(super) dialect: &'static dyn Dialect,
     /// Where its secret may go: the origin of its base URL first.
     pub(super) homes: Vec<Url>,
-    pub(super) secret: Option<Secret<'a>>,
+    secret: Option<Arc<str>>,
+    now_ms: i64,
     pub(super) route: &'a Route,
 }
 
@@ -39,9 +43,27 @@ impl<'a> Upstream<'a> {
         }
     }
 
+    /// A request to it, with its secret where the request says.
+    pub(super) fn outgoing<'r>(&self, request: &'r Request) -> Result<Outgoing<'r>, Refused> {
+        let secret = self.secret.as_deref().map(|text| Secret {
+            text,
+            now_ms: self.now_ms,
+        });
+        Outgoing::upstream(request, &self.homes, secret)
+    }
+
     pub(super) fn call_timeout_ms(&self) -> u64 {
         u64::try_from(self.provider.call_timeout_ms).unwrap_or(0)
     }
+}
+
+fn unusable(detail: &str) -> Fault {
+    Fault::new(FaultClass::Unavailable, "the provider is not available").because(detail)
+}
+
+/// No credential of any provider is accepted; those who wait for that find out by trying.
+fn no_provider() -> Fault {
+    unusable("no credential of any route is accepted")
 }
 
 /// Stands in for a provider that the catalogue no longer has: nothing can be learned from it.
@@ -63,9 +85,13 @@ impl Worker {
             let outcome = match decide(&claim.task, now_ms, &rules) {
                 Action::Sleep(until_ms) => return self.put_back(&claim, until_ms).await,
                 Action::Apply(outcome) => outcome,
-                Action::Start { route } => match self.start(&mut claim, route).await {
-                    Some(outcome) => outcome,
-                    None => return i64::MAX,
+                Action::Start { route } => match self.admit(&claim.task, route).await {
+                    Ok(pass) => match self.start(&mut claim, pass).await {
+                        Some(outcome) => outcome,
+                        None => return i64::MAX,
+                    },
+                    Err(i64::MAX) => Outcome::Unsent(no_provider()),
+                    Err(until_ms) => return self.put_back(&claim, until_ms).await,
                 },
                 Action::Resend(attempt) => match self.resend(&mut claim, attempt).await {
                     Some(outcome) => outcome,
@@ -94,21 +120,31 @@ impl Worker {
         })
     }
 
-    /// The upstream of a route; `None` when the catalogue, or its secret, is gone.
+    /// The upstream of a task's attempt.
+    ///
+    /// # Errors
+    /// The catalogue, or the credential, is gone.
     pub(super) fn upstream<'a>(&'a self, task: &'a Task) -> Result<Upstream<'a>, Fault> {
-        let unusable = |detail: &str| {
-            Fault::new(FaultClass::Unavailable, "the provider is not available").because(detail)
-        };
-        let route = task.route().ok_or_else(|| unusable("no such route"))?;
+        let attempt = task.phase.attempt();
+        let attempt = attempt.ok_or_else(|| unusable("no attempt"))?;
+        self.upstream_of(task, attempt)
+    }
+
+    /// The upstream of an attempt that the task need not have yet.
+    pub(super) fn upstream_of<'a>(
+        &'a self,
+        task: &'a Task,
+        attempt: &Attempt,
+    ) -> Result<Upstream<'a>, Fault> {
+        let route = task.routes.get(attempt.route);
+        let route = route.ok_or_else(|| unusable("no such route"))?;
         let provider = self.catalogue.provider(&route.provider);
         let provider = provider.ok_or_else(|| unusable("no such provider"))?;
         let dialect = (self.dialects)(&route.dialect);
-        let secret = self.settings.secrets.get(&provider.id).map(|text| Secret {
-            text,
-            now_ms: self.clock.now_ms(),
-        });
+        let credential = self.traffic.credential(&provider.id, &attempt.credential);
+        let secret = credential.and_then(|credential| credential.secret);
         if provider.secret_env.is_some() && secret.is_none() {
-            return Err(unusable("the provider has no secret"));
+            return Err(unusable("the provider has no such credential"));
         }
         let own = std::iter::once(&provider.base_url).chain(&provider.origins);
         let homes: Result<Vec<Url>, _> = own.map(|home| Url::parse(home)).collect();
@@ -117,6 +153,7 @@ impl Worker {
             dialect: dialect.ok_or_else(|| unusable("no such dialect"))?,
             homes: homes.map_err(|_| unusable("a malformed base URL"))?,
             secret,
+            now_ms: self.clock.now_ms(),
             route,
         })
     }
@@ -147,6 +184,11 @@ impl Worker {
         match self.record(claim, change, lease).await {
             Ok(Committed::Yes) => {
                 self.count(&claim.task, attempt, &task.phase);
+                if let (Some(state), Some(route)) = (attempt, claim.task.route())
+                    && !state.is_open()
+                {
+                    self.leave(&route.provider).await;
+                }
                 let version = claim.task.version.saturating_add(1);
                 claim.task = Task { version, ..task };
                 Some(due_ms)

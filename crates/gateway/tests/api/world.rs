@@ -1,5 +1,6 @@
 //! A gateway without workers: an API on a port, its store, and a hand that moves tasks on.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -23,6 +24,7 @@ use gateway::entropy::Entropy;
 use gateway::store::accounts::NewAccount;
 use gateway::store::work::{Claim, Committed, Lease};
 use gateway::store::{Access, Store};
+use gateway::traffic::Traffic;
 use serde_json::{Value, json};
 
 use crate::client::Call;
@@ -190,6 +192,7 @@ impl World {
             sends: 1,
             lookups: 0,
             is_dirty: false,
+            credential: String::new(),
         };
         let claim = self.step(claim, Outcome::Intended(attempt)).await;
         self.step(claim, progress(None)).await
@@ -255,9 +258,11 @@ pub fn progress(progress: Option<f64>) -> Outcome {
 }
 
 fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>) -> Api {
+    let catalogue = catalogue();
     Api {
+        traffic: Traffic::new(&catalogue, &BTreeMap::new()),
         store,
-        catalogue: Arc::new(catalogue()),
+        catalogue: Arc::new(catalogue),
         clock: Clock::system(),
         entropy: Entropy::system(),
         settings: ApiSettings {

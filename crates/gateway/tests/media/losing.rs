@@ -11,6 +11,7 @@ use gateway::entropy::Entropy;
 use gateway::media::Media;
 use gateway::net::{Net, NetSettings};
 use gateway::sandbox::Upstream;
+use gateway::traffic::Traffic;
 use gateway::worker::{Worker, WorkerParts, WorkerSettings};
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
@@ -48,10 +49,8 @@ impl Bench {
             clock: shelf.clock.clone(),
             entropy: Entropy::system(),
             secret: "secret".to_owned(),
-            settings: WorkerSettings {
-                concurrency: 4,
-                secrets: BTreeMap::new(),
-            },
+            traffic: Traffic::new(&shelf.catalogue, &BTreeMap::new()),
+            settings: WorkerSettings { concurrency: 4 },
         });
         Self {
             shelf,

@@ -130,6 +130,7 @@ impl Shelf {
                 sends: 1,
                 lookups: 0,
                 is_dirty: false,
+                credential: String::new(),
             },
             output,
             since_ms: now_ms,

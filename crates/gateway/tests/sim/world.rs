@@ -12,6 +12,7 @@ use gateway::entropy::Entropy;
 use gateway::media::{Media, MediaSettings};
 use gateway::net::{Net, NetSettings};
 use gateway::store::{Gate, Store, StoreError};
+use gateway::traffic::Traffic;
 use gateway::worker::{Sweeper, Worker, WorkerParts, WorkerSettings};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -177,9 +178,9 @@ impl World {
             clock,
             entropy: self.entropy.clone(),
             secret: SECRET.to_owned(),
+            traffic: Traffic::new(&self.catalogue, &BTreeMap::new()),
             settings: WorkerSettings {
                 concurrency: self.plan.concurrency,
-                secrets: BTreeMap::new(),
             },
         });
         let number = self.started.fetch_add(1, Ordering::Relaxed);

@@ -217,6 +217,7 @@ pub fn intended(route: usize) -> Outcome {
         sends: 1,
         lookups: 0,
         is_dirty: false,
+        credential: String::new(),
     })
 }
 

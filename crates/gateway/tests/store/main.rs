@@ -35,3 +35,4 @@ mod submit;
 mod switches;
 mod tls;
 mod transactions;
+mod waiting;

@@ -24,11 +24,12 @@ const CHECKS: [&str; 8] = [
 ];
 
 /// Indexes of what is open, and what a statement has found already.
-const BOUNDED: [&str; 7] = [
+const BOUNDED: [&str; 8] = [
     "tasks_queued",
     "tasks_leased",
     "tasks_parked",
     "notices_lanes",
+    "attempts_busy",
     "SCAN lanes",
     "SCAN lines",
     "SCAN page",

@@ -6,13 +6,14 @@
     reason = "a test that cannot go on should stop here"
 )]
 
+mod failover;
 mod upstreams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::catalogue::{Catalogue, Route};
+use domain::catalogue::{Catalogue, Provider, Route};
 use domain::credits::Credits;
 use domain::ids::{AccountId, TaskId};
 use domain::key::{ApiKey, Grant};
@@ -27,6 +28,7 @@ use gateway::sandbox::Upstream;
 use gateway::store::accounts::NewAccount;
 use gateway::store::submit::Admission;
 use gateway::store::{Access, Store};
+use gateway::traffic::{Credential, Traffic};
 use gateway::worker::{Worker, WorkerParts, WorkerSettings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,7 @@ struct Bench {
     store: Store,
     worker: Arc<Worker>,
     catalogue: Arc<Catalogue>,
+    traffic: Traffic,
     clock: Clock,
     entropy: Entropy,
     account: AccountId,
@@ -95,6 +98,10 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
         retention_ms: 86_400_000,
         bytes_max: 1 << 30,
     };
+    let pools = secrets
+        .iter()
+        .map(|(id, secret)| (id.clone(), Credential::pool(secret)));
+    let traffic = Traffic::new(&catalogue, &pools.collect());
     let worker = Worker::new(WorkerParts {
         store: store.clone(),
         catalogue: Arc::clone(&catalogue),
@@ -103,10 +110,8 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
         clock: clock.clone(),
         entropy: entropy.clone(),
         secret: "secret".to_owned(),
-        settings: WorkerSettings {
-            concurrency: 64,
-            secrets,
-        },
+        traffic: traffic.clone(),
+        settings: WorkerSettings { concurrency: 64 },
     });
     let account = NewAccount {
         id: AccountId::mint(&entropy.bytes()),
@@ -123,6 +128,7 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
         .await
         .unwrap();
     Bench {
+        traffic,
         store,
         worker: Arc::new(worker),
         catalogue,
@@ -145,7 +151,9 @@ impl Bench {
     async fn submit_upstream(&self, model: &str, body: Value) -> TaskId {
         let found = self.catalogue.model(model).unwrap();
         let order = found.submission(&body, None).unwrap().order;
-        let routes = self.catalogue.routes(found, &order, |_| true).unwrap();
+        let has_credential = |one: &Provider| self.traffic.credential(&one.id, "").is_some();
+        let routes = self.catalogue.routes(found, &order, has_credential);
+        let routes = routes.unwrap();
         self.submit_over(model, body, None, routes).await
     }
 

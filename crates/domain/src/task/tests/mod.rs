@@ -69,6 +69,7 @@ fn attempt(id: &str, route: usize, now_ms: i64) -> Attempt {
         sends: 1,
         lookups: 0,
         is_dirty: false,
+        credential: String::new(),
     }
 }
 
@@ -212,12 +213,31 @@ fn a_denied_or_failed_cancel_does_not_outlive_the_deadline() {
 
 #[test]
 fn a_far_retry_after_does_not_outlive_the_deadline() {
-    let mut throttled = fault(FaultClass::Throttled);
-    throttled.retry_after_ms = Some(u64::MAX);
+    let mut unavailable = fault(FaultClass::Unavailable);
+    unavailable.retry_after_ms = Some(u64::MAX);
     let mut task = fresh();
     task.phase = Phase::Queued { route: 1 };
-    let change = advance(&task, Outcome::Unsent(throttled), NOW_MS, &RULES).unwrap();
+    let change = advance(&task, Outcome::Unsent(unavailable), NOW_MS, &RULES).unwrap();
     assert_eq!(change.task.due_ms, DEADLINE_MS);
+}
+
+/// Whether another credential is there is for the engine to know, so the route stays.
+#[test]
+fn a_refused_credential_leaves_the_task_on_its_route() {
+    for class in [FaultClass::Credential, FaultClass::Throttled] {
+        let mut task = fresh();
+        task.attempts = 1;
+        task.phase = Phase::Sending {
+            attempt: attempt("a", 0, NOW_MS),
+        };
+        let change = advance(&task, Outcome::Refused(fault(class)), NOW_MS, &RULES).unwrap();
+        assert_eq!(change.task.phase, Phase::Queued { route: 0 });
+        assert_eq!(change.task.due_ms, NOW_MS);
+        task.attempts = ATTEMPTS_MAX;
+        let change = advance(&task, Outcome::Refused(fault(class)), NOW_MS, &RULES).unwrap();
+        let goes_on = class == FaultClass::Throttled;
+        assert_eq!(change.task.status() == Status::Waiting, goes_on);
+    }
 }
 
 #[test]

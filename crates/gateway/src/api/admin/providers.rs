@@ -1,5 +1,6 @@
 //! Providers, and why one is or is not routed to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 use crate::api::caller::{Admin, Caller};
 use crate::api::refusals::{Unauthorized, Unavailable};
 use crate::api::{Api, ApiError};
+use crate::traffic::ProviderState;
 
 /// A provider.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,6 +37,8 @@ pub(in crate::api) struct ProviderView {
     /// Whether tasks are routed to it: it is switched on, the settings of this node do not forbid it,
     /// and its secret is there.
     usable: bool,
+    /// How it fares, as the node that answers sees it; null for the sandbox.
+    state: Option<ProviderState>,
 }
 
 /// Some providers.
@@ -48,7 +52,12 @@ pub(in crate::api) struct ProviderList {
     next_cursor: (),
 }
 
-fn view(api: &Api, switches: &Switches, provider: &Provider) -> ProviderView {
+fn view(
+    api: &Api,
+    switches: &Switches,
+    states: &mut BTreeMap<String, ProviderState>,
+    provider: &Provider,
+) -> ProviderView {
     let models = api.catalogue.models();
     let routed = models.filter(|model| {
         let mut listings = model.listings.iter();
@@ -64,6 +73,7 @@ fn view(api: &Api, switches: &Switches, provider: &Provider) -> ProviderView {
         models: routed.count(),
         enabled,
         usable: enabled && (api.is_usable)(provider),
+        state: states.remove(&provider.id),
     }
 }
 
@@ -77,9 +87,12 @@ pub(in crate::api) async fn list(
     _: Caller<Admin>,
 ) -> Result<Json<ProviderList>, ApiError> {
     let switches = api.switches().await?;
+    let states = api.traffic.states(api.clock.now_ms());
+    let mut states: BTreeMap<_, _> = states.into_iter().collect();
     let providers = api.catalogue.providers();
+    let providers = providers.map(|one| view(&api, &switches, &mut states, one));
     Ok(Json(ProviderList {
-        providers: providers.map(|one| view(&api, &switches, one)).collect(),
+        providers: providers.collect(),
         next_cursor: (),
     }))
 }

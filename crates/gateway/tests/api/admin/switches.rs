@@ -287,7 +287,11 @@ async fn providers_are_listed_with_what_keeps_them_from_work() {
     assert_eq!(
         one("weak"),
         &json!({"id": "weak", "name": "Weak", "dialect": "sandbox", "secret_variable": null,
-            "has_secret": true, "models": 2, "enabled": false, "usable": false})
+        "has_secret": true, "models": 2, "enabled": false, "usable": false, "state": {
+            "open": 0, "concurrency": 20, "waiting": 0, "unreachable_until_ms": null,
+            "credentials": [{"id": "", "weight": 1, "state": "ready", "until_ms": null, "reason": null}],
+            "breakers": [],
+        }})
     );
     assert_eq!(one("sandbox")["enabled"], true);
     assert_eq!(one("sandbox")["usable"], false, "the settings forbid it");

@@ -1,11 +1,12 @@
 //! Looking for what would keep a gateway from working, before it does.
 
+mod providers;
+
 use std::path::Path;
 use std::process::Command;
 
 use clap::Args;
-use domain::catalogue::{Catalogue, SANDBOX};
-use gateway::app::{is_usable, load_catalogue};
+use gateway::app::load_catalogue;
 use gateway::clock::{Clock, DIFFERENCE_MS_MAX, rfc3339};
 use gateway::config::{Config, ConfigErrors, Role};
 use gateway::media::{Media, MediaSettings};
@@ -13,6 +14,7 @@ use gateway::store::db::Location;
 use gateway::store::{Access, MIGRATIONS, Store, StoreError};
 use url::Url;
 
+use crate::client::Connection;
 use crate::{FAILED, Failure, Settings, USAGE, output};
 
 /// Before this program was written: no clock may say so.
@@ -27,12 +29,16 @@ const FREE_KIB_WARN: u64 = 2 << 20;
 #[command(
     after_help = "A line for each check: ok, warn or fail, with what to do. Nothing is changed, but an
 empty folder for media is made and a probe file written in it.
+With an operator's key, the gateway that runs is asked how the providers fare.
 Exit code 1 when something fails, 2 when the settings are wrong.
 
 Example:
   routerbase doctor --config /etc/routerbase.toml"
 )]
-pub struct Doctor {}
+pub struct Doctor {
+    #[command(flatten)]
+    connection: Connection,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -103,7 +109,7 @@ impl Doctor {
                     (catalogue.models().count(), catalogue.providers().count());
                 let text = format!("{models} models, {providers} providers");
                 findings.ok("catalogue", &text)?;
-                self::providers(&config, &catalogue, &mut findings)?;
+                providers::settings(&config, &catalogue, &mut findings)?;
             }
             Err(problems) => {
                 for problem in problems {
@@ -112,6 +118,7 @@ impl Doctor {
                 }
             }
         }
+        providers::running(&self.connection, &mut findings).await?;
         machine(&config, &mut findings)?;
         let Findings { warnings, failures } = findings;
         if failures > 0 {
@@ -243,49 +250,6 @@ async fn media(config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
             )
         }
     }
-}
-
-fn providers(
-    config: &Config,
-    catalogue: &Catalogue,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
-    let mut usable = 0;
-    for provider in catalogue
-        .providers()
-        .filter(|provider| provider.id != SANDBOX)
-    {
-        let id = &provider.id;
-        if is_usable(config, provider) {
-            usable += 1;
-            findings.ok(
-                "provider",
-                &format!("{id} is used, at {}", provider.base_url),
-            )?;
-        } else if config
-            .providers
-            .get(id)
-            .is_some_and(|settings| !settings.is_enabled)
-        {
-            findings.ok("provider", &format!("{id} is switched off"))?;
-        } else {
-            let variable = provider.secret_env.as_deref().unwrap_or_default();
-            findings.ok(
-                "provider",
-                &format!("{id} is not used: {variable} is not set"),
-            )?;
-        }
-    }
-    if usable == 0 {
-        let hint = "set the secret of a provider, such as KIE_API_KEY";
-        return findings.tell(
-            Verdict::Warn,
-            "provider",
-            "every run goes to the sandbox",
-            hint,
-        );
-    }
-    Ok(())
 }
 
 fn machine(config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
