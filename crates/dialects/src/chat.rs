@@ -67,7 +67,7 @@ fn usage(reply: &Value) -> Option<Usage> {
 }
 
 /// What was consumed where nobody says: an answer is never free because its usage got lost.
-fn estimate(order: &Order, answer: &str) -> Usage {
+pub(crate) fn estimate(order: &Order, answer: &str) -> Usage {
     let tokens = |text: &str| u64::try_from(text.len().div_ceil(TOKEN_BYTES)).unwrap_or(u64::MAX);
     Usage {
         input_tokens: tokens(&order.prompt_text()),

@@ -64,12 +64,15 @@ pub(crate) fn nonsense(reply: &Reply) -> Fault {
 /// The pause a reply asks for, in milliseconds (`Retry-After` in seconds, `retry-after-ms`).
 fn retry_after_ms(reply: &Reply) -> Option<u64> {
     let number = |name: &str| reply.header(name)?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after").map(|seconds| seconds * 1_000.0);
-    let ms = number("retry-after-ms").or(seconds)?;
-    let ms = std::time::Duration::try_from_secs_f64(ms / 1_000.0).ok()?;
-    u64::try_from(ms.as_millis())
-        .ok()
-        .map(|ms| ms.min(PAUSE_MS_MAX))
+    let ms = number("retry-after-ms").map(|ms| ms / 1_000.0);
+    pause_ms(ms.or_else(|| number("retry-after"))?)
+}
+
+/// A pause in milliseconds, within what is believed.
+pub(crate) fn pause_ms(seconds: f64) -> Option<u64> {
+    let pause = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+    let ms = u64::try_from(pause.as_millis()).ok()?;
+    Some(ms.min(PAUSE_MS_MAX))
 }
 
 /// One line of printable text, shortened.

@@ -5,8 +5,11 @@
 //! engine.
 
 mod chat;
+mod conversation;
 mod fal;
 mod fault;
+mod gemini;
+mod gemini_veo;
 mod kie;
 mod kie_chat;
 mod kie_kontext;
@@ -89,6 +92,8 @@ pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("kie_veo", &queue::Queue(&kie_veo::VEO)),
     ("kie_kontext", &queue::Queue(&kie_kontext::KONTEXT)),
     ("kie_chat", &kie_chat::KieChat),
+    ("gemini", &gemini::Gemini),
+    ("gemini_veo", &queue::Queue(&gemini_veo::VEO)),
     ("fal", &queue::Queue(&fal::FAL)),
     ("replicate", &queue::Queue(&replicate::REPLICATE)),
 ];

@@ -193,6 +193,16 @@ fn any_json() -> impl Strategy<Value = Value> {
         "images",
         "b64_json",
         "url",
+        "candidates",
+        "parts",
+        "inlineData",
+        "finishReason",
+        "name",
+        "done",
+        "generateVideoResponse",
+        "generatedSamples",
+        "video",
+        "uri",
     ];
     let word = proptest::sample::select(words.to_vec());
     let leaf = prop_oneof![
