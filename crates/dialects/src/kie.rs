@@ -59,7 +59,7 @@ fn state(reply: &Reply) -> Result<State, Fault> {
 }
 
 /// What a reply says about work; nothing where the work is not known.
-fn work(reply: &Reply) -> Result<Value, Fault> {
+pub(crate) fn work(reply: &Reply) -> Result<Value, Fault> {
     let mut body = opened(reply, Asked::ToRead)?;
     let work = body.get_mut("data").map(Value::take);
     let work = work.filter(Value::is_object);
@@ -74,7 +74,7 @@ fn progress(data: &Value) -> Option<f64> {
 }
 
 /// Why a task failed.
-fn failed(reply: &Reply, data: &Value) -> Fault {
+pub(crate) fn failed(reply: &Reply, data: &Value) -> Fault {
     let words = text_at(data, &["/failMsg", "/errorMessage"]);
     let code = data.get("failCode").or_else(|| data.get("errorCode"));
     let code = code.map(domain::mapping::word).unwrap_or_default();
@@ -171,13 +171,14 @@ pub(crate) fn record(cx: &Context<'_>, family: &str, ticket: &Ticket) -> Request
 }
 
 /// How work of such a family stands by its `successFlag`: 0 at work, 1 done, 2 and 3 failed. The links
-/// are in a field of the response.
-pub(crate) fn flagged(reply: &Reply, field: &str) -> Result<State, Fault> {
+/// are in one of some fields of the response.
+pub(crate) fn flagged(reply: &Reply, fields: &[&str]) -> Result<State, Fault> {
     let work = work(reply)?;
     let flag = work.get("successFlag").map(domain::mapping::word);
     match flag.as_deref() {
         Some("1") => {
-            let links = work.pointer(&format!("/response/{field}"));
+            let response = work.get("response");
+            let links = fields.iter().find_map(|field| response?.get(field));
             // A list of links may be text.
             let list = decoded(links);
             let links = if list.is_array() { Some(&list) } else { links };

@@ -8,7 +8,7 @@ pub(crate) const KONTEXT: Profile = Profile {
     submit: |order, cx| Ok(generate(order, cx, "flux/kontext")),
     created,
     poll: |cx, ticket| record(cx, "flux/kontext", ticket),
-    state: |reply| flagged(reply, "resultImageUrl"),
+    state: |reply| flagged(reply, &["resultImageUrl"]),
     result: None,
     pause_ms: 3_000,
     grace: GRACE,

@@ -8,7 +8,7 @@ pub(crate) const VEO: Profile = Profile {
     submit: |order, cx| Ok(generate(order, cx, "veo")),
     created,
     poll: |cx, ticket| record(cx, "veo", ticket),
-    state: |reply| flagged(reply, "resultUrls"),
+    state: |reply| flagged(reply, &["resultUrls"]),
     result: None,
     pause_ms: 5_000,
     grace: GRACE,

@@ -4,6 +4,7 @@
 //! Invariant: no input or output, no secrets, no retries, no clocks. All of that lives once, in the
 //! engine.
 
+mod anthropic;
 mod chat;
 mod conversation;
 mod fal;
@@ -11,8 +12,12 @@ mod fault;
 mod gemini;
 mod gemini_veo;
 mod kie;
+mod kie_4o;
 mod kie_chat;
+mod kie_claude;
 mod kie_kontext;
+mod kie_responses;
+mod kie_runway;
 mod kie_veo;
 mod openai_chat;
 mod openai_images;
@@ -91,7 +96,12 @@ pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("kie", &queue::Queue(&kie::MARKET)),
     ("kie_veo", &queue::Queue(&kie_veo::VEO)),
     ("kie_kontext", &queue::Queue(&kie_kontext::KONTEXT)),
+    ("kie_runway", &queue::Queue(&kie_runway::RUNWAY)),
+    ("kie_4o", &queue::Queue(&kie_4o::PICTURES)),
     ("kie_chat", &kie_chat::KieChat),
+    ("kie_claude", &kie_claude::KieClaude),
+    ("kie_responses", &kie_responses::KieResponses),
+    ("anthropic", &anthropic::Anthropic),
     ("gemini", &gemini::Gemini),
     ("gemini_veo", &queue::Queue(&gemini_veo::VEO)),
     ("fal", &queue::Queue(&fal::FAL)),

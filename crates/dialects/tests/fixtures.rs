@@ -203,6 +203,13 @@ fn any_json() -> impl Strategy<Value = Value> {
         "generatedSamples",
         "video",
         "uri",
+        "stop_reason",
+        "text",
+        "output",
+        "type",
+        "usage",
+        "videoInfo",
+        "result_urls",
     ];
     let word = proptest::sample::select(words.to_vec());
     let leaf = prop_oneof![
