@@ -163,9 +163,14 @@ impl Dialect for Queue {
     }
 }
 
-/// The route's fields with the prompt among them.
+/// The route's fields with the prompt among them, unless the route says `prompt = { constant = false }`:
+/// what only enlarges a picture has no place for one.
 pub(crate) fn with_prompt(order: &Order, cx: &Context<'_>) -> Map<String, Value> {
     let mut fields = cx.fields.clone();
+    if fields.get("prompt") == Some(&Value::Bool(false)) {
+        fields.remove("prompt");
+        return fields;
+    }
     if !order.prompt.is_empty() && !fields.contains_key("prompt") {
         fields.insert("prompt".to_owned(), Value::from(order.prompt.as_str()));
     }
