@@ -14,6 +14,7 @@ use domain::upstream::{
     Answer, Auth, Call, Cursor, Fault, FaultClass, Next, Output, Reply, Request, Source,
 };
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use crate::conversation::{Bytes, Conversation, Piece, Speaker, bytes_of, conversation};
 use crate::fault::{fault, nonsense, pause_ms, refusal_class, text_at};
@@ -29,7 +30,13 @@ impl Dialect for Gemini {
     fn start(&self, order: &Order, cx: &Context<'_>) -> Result<Call, Fault> {
         let mut body = cx.fields.clone();
         let images = body.remove("images");
-        write(&mut body, &conversation(order)?, images.as_ref());
+        let said = conversation(order)?;
+        let mut pieces = said.turns.iter().flat_map(|turn| &turn.pieces);
+        if !pieces.all(|piece| is_outside(piece, cx.base_url)) {
+            let wrong = "a link of the messages is not one to a file on the web";
+            return Err(Fault::new(FaultClass::InvalidInput, wrong));
+        }
+        write(&mut body, &said, images.as_ref());
         let url = format!("{}/models/{}:generateContent", cx.base_url, cx.model);
         let request = Request::post(url, Value::Object(body));
         Ok(Call::creates(request.auth(KEY)))
@@ -57,6 +64,18 @@ impl Dialect for Gemini {
             |made| Ok(Next::Done(made)),
         )
     }
+}
+
+/// Whether what a link leads to is none of Google's: files that the same key has stored there, such as
+/// the films of others, can be read by their links.
+fn is_outside(piece: &Piece, base_url: &str) -> bool {
+    let Piece::Link(link) = piece else {
+        return true;
+    };
+    let (Ok(link), Ok(base)) = (Url::parse(link), Url::parse(base_url)) else {
+        return false;
+    };
+    matches!(link.scheme(), "http" | "https") && link.host() != base.host()
 }
 
 /// Puts a conversation into a body; the pictures come before the prompt.
@@ -243,4 +262,25 @@ fn is_daily(detail: &Value) -> bool {
         .flatten()
         .filter_map(|one| one.get("quotaId")?.as_str());
     ids.any(|id| id.contains("PerDay"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_links_that_lead_away_from_the_api_are_passed_on() {
+        let base = "https://generativelanguage.googleapis.com/v1beta";
+        let is_outside = |link: &str| is_outside(&Piece::Link(link.to_owned()), base);
+        assert!(is_outside("https://example.com/a.png"));
+        for link in [
+            "https://generativelanguage.googleapis.com/v1beta/files/abc",
+            "https://x@GenerativeLanguage.googleapis.com:443/v1beta/files/abc",
+            "gs://bucket/a.png",
+            "files/abc",
+        ] {
+            assert!(!is_outside(link), "{link}");
+        }
+        assert!(super::is_outside(&Piece::Text("a fox".to_owned()), base));
+    }
 }
