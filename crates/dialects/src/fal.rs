@@ -21,8 +21,10 @@ pub(crate) const FAL: Profile = Profile {
     created,
     poll: |_, ticket| Request::get(ticket.state_url.as_str()).auth(KEY),
     state,
+    find: None,
+    cancel: None,
     result: Some(ResultStep {
-        request: |ticket| Request::get(ticket.result_url.as_str()).auth(KEY),
+        request: |_, ticket| Request::get(ticket.result_url.as_str()).auth(KEY),
         read: result,
     }),
     pause_ms: 2_000,

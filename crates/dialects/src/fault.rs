@@ -30,6 +30,20 @@ pub(crate) fn refusal_class(status: u16) -> FaultClass {
     }
 }
 
+/// Whether words speak of the content rules, for providers that have no code for it.
+pub(crate) fn is_moderation(words: &str) -> bool {
+    let words = words.to_lowercase();
+    let signs = [
+        "content policy",
+        "content policies",
+        "sensitive",
+        "moderation",
+        "nsfw",
+        "prohibited",
+    ];
+    signs.iter().any(|sign| words.contains(sign))
+}
+
 /// A fault of a class. The provider's own words are shown to the end user only where they are about
 /// the user's request; the operator reads them always.
 pub(crate) fn fault(class: FaultClass, reply: &Reply, words: Option<&str>) -> Fault {

@@ -28,6 +28,8 @@ pub(crate) const VEO: Profile = Profile {
         Request::get(format!("{}/{}", cx.base_url, parts.join("/"))).auth(KEY)
     },
     state,
+    find: None,
+    cancel: None,
     result: None,
     pause_ms: 10_000,
     grace: 0,

@@ -9,7 +9,7 @@ use domain::upstream::{Fault, FaultClass, Reply, Request};
 use serde_json::{Value, json};
 
 use crate::Context;
-use crate::fault::{fault, nonsense, text_at};
+use crate::fault::{fault, is_moderation, nonsense, text_at};
 use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
@@ -30,6 +30,8 @@ pub(crate) const MARKET: Profile = Profile {
         ))
     },
     state,
+    find: None,
+    cancel: None,
     result: None,
     pause_ms: 3_000,
     grace: GRACE,
@@ -122,20 +124,6 @@ pub(crate) fn opened(reply: &Reply, asked: Asked) -> Result<Value, Fault> {
         _ => FaultClass::Ambiguous,
     };
     Err(fault(class, reply, words))
-}
-
-/// A refusal by the content rules, which has no code of its own.
-fn is_moderation(words: &str) -> bool {
-    let words = words.to_lowercase();
-    let signs = [
-        "content policy",
-        "content policies",
-        "sensitive",
-        "moderation",
-        "nsfw",
-        "prohibited",
-    ];
-    signs.iter().any(|sign| words.contains(sign))
 }
 
 /// JSON, or JSON as text.

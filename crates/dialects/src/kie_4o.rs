@@ -17,6 +17,8 @@ pub(crate) const PICTURES: Profile = Profile {
     created,
     poll: |cx, ticket| record(cx, "gpt4o-image", ticket),
     state: |reply| flagged(reply, &["resultUrls", "result_urls"]),
+    find: None,
+    cancel: None,
     result: None,
     pause_ms: 5_000,
     grace: GRACE,

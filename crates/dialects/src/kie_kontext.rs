@@ -9,6 +9,8 @@ pub(crate) const KONTEXT: Profile = Profile {
     created,
     poll: |cx, ticket| record(cx, "flux/kontext", ticket),
     state: |reply| flagged(reply, &["resultImageUrl"]),
+    find: None,
+    cancel: None,
     result: None,
     pause_ms: 3_000,
     grace: GRACE,

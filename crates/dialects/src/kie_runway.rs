@@ -26,6 +26,8 @@ pub(crate) const RUNWAY: Profile = Profile {
         Request::get(format!("{base}/api/v1/runway/record-detail?taskId={id}"))
     },
     state,
+    find: None,
+    cancel: None,
     result: None,
     pause_ms: 5_000,
     grace: GRACE,

@@ -9,6 +9,8 @@ pub(crate) const VEO: Profile = Profile {
     created,
     poll: |cx, ticket| record(cx, "veo", ticket),
     state: |reply| flagged(reply, &["resultUrls"]),
+    find: None,
+    cancel: None,
     result: None,
     pause_ms: 5_000,
     grace: GRACE,

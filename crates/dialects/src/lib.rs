@@ -5,8 +5,12 @@
 //! engine.
 
 mod anthropic;
+mod ark;
+mod ark_images;
 mod chat;
 mod conversation;
+mod dashscope;
+mod dashscope_images;
 mod fal;
 mod fault;
 mod gemini;
@@ -19,6 +23,9 @@ mod kie_kontext;
 mod kie_responses;
 mod kie_runway;
 mod kie_veo;
+mod kling;
+mod minimax;
+mod minimax_images;
 mod openai_chat;
 mod openai_images;
 mod queue;
@@ -104,6 +111,13 @@ pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("anthropic", &anthropic::Anthropic),
     ("gemini", &gemini::Gemini),
     ("gemini_veo", &queue::Queue(&gemini_veo::VEO)),
+    ("kling", &queue::Queue(&kling::KLING)),
+    ("ark", &queue::Queue(&ark::ARK)),
+    ("ark_images", &ark_images::ArkImages),
+    ("minimax", &queue::Queue(&minimax::MINIMAX)),
+    ("minimax_images", &minimax_images::MinimaxImages),
+    ("dashscope", &queue::Queue(&dashscope::DASHSCOPE)),
+    ("dashscope_images", &dashscope_images::DashscopeImages),
     ("fal", &queue::Queue(&fal::FAL)),
     ("replicate", &queue::Queue(&replicate::REPLICATE)),
 ];

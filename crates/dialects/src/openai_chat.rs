@@ -57,10 +57,14 @@ pub(crate) fn complaint(reply: &Reply, body: &Value) -> Fault {
         | "credit_balance_exhausted"
         | "organization_spend_limit_exceeded"
         | "project_spend_limit_exceeded"
-        | "organization_usage_limit_exceeded" => FaultClass::Credential,
-        "content_policy_violation" | "moderation_blocked" | "content_filter" => {
-            FaultClass::Moderated
-        }
+        | "organization_usage_limit_exceeded"
+        // Alibaba's, which comes with 400.
+        | "Arrearage" => FaultClass::Credential,
+        "content_policy_violation"
+        | "moderation_blocked"
+        | "content_filter"
+        | "data_inspection_failed"
+        | "DataInspectionFailed" => FaultClass::Moderated,
         "model_not_found" => FaultClass::Unavailable,
         _ => refusal_class(reply.status),
     };

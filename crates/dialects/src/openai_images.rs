@@ -66,7 +66,8 @@ fn form(fields: &Map<String, Value>, images: &[Value]) -> Vec<Part> {
     parts
 }
 
-fn source(item: &Value) -> Option<Source> {
+/// What one item of `data` holds.
+pub(crate) fn source(item: &Value) -> Option<Source> {
     let text = |name: &str| item.get(name)?.as_str().map(str::to_owned);
     let inline = text("b64_json").map(Source::Inline);
     inline.or_else(|| text("url").map(Source::Link))

@@ -24,6 +24,10 @@ pub(crate) struct Profile {
     pub(crate) poll: fn(&Context<'_>, &Ticket) -> Request,
     /// Reads the reply to it.
     pub(crate) state: fn(&Reply) -> Result<State, Fault>,
+    /// The ticket of work under our own reference, where the provider takes that in place of its id.
+    pub(crate) find: Option<fn(&Context<'_>) -> Ticket>,
+    /// The request that cancels, where there is one whose success means that nothing is charged.
+    pub(crate) cancel: Option<fn(&Context<'_>, &Ticket) -> Request>,
     /// How a result that is not in the state itself is asked for and read.
     pub(crate) result: Option<ResultStep>,
     /// Time between two polls, in milliseconds.
@@ -36,7 +40,7 @@ pub(crate) struct Profile {
 /// The read of a result apart from the state.
 pub(crate) struct ResultStep {
     /// The request for it.
-    pub(crate) request: fn(&Ticket) -> Request,
+    pub(crate) request: fn(&Context<'_>, &Ticket) -> Request,
     /// Reads the reply to it.
     pub(crate) read: fn(&Reply) -> Result<Output, Fault>,
 }
@@ -52,6 +56,9 @@ pub(crate) struct Ticket {
     /// Where its result is, where the provider names the place.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) result_url: String,
+    /// The id of its result, where that is not the id of the work.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) result_id: String,
     /// Whether the state said that the result is there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_ready: bool,
@@ -83,6 +90,8 @@ pub(crate) enum State {
     Done(Output),
     /// Finished; the result has to be asked for.
     Ready,
+    /// Finished; the result has to be asked for by this id.
+    ReadyAs(String),
 }
 
 /// A protocol by its profile.
@@ -91,7 +100,7 @@ pub(crate) struct Queue(pub(crate) &'static Profile);
 impl Queue {
     fn read(&self, cx: &Context<'_>, ticket: &Ticket) -> Call {
         let request = match &self.0.result {
-            Some(result) if ticket.is_ready => (result.request)(ticket),
+            Some(result) if ticket.is_ready => (result.request)(cx, ticket),
             _ => (self.0.poll)(cx, ticket),
         };
         Call {
@@ -99,6 +108,11 @@ impl Queue {
             at: Cursor(serde_json::to_value(ticket).unwrap_or_default()),
             kind: Kind::Reads,
         }
+    }
+
+    fn ready(&self, cx: &Context<'_>, mut ticket: Ticket) -> Next {
+        ticket.is_ready = true;
+        Next::Call(self.read(cx, &ticket))
     }
 
     fn wait(&self, cx: &Context<'_>, ticket: &Ticket, progress: Option<f64>) -> Wait {
@@ -143,13 +157,8 @@ impl Dialect for Queue {
         match (self.0.state)(reply) {
             Ok(State::Done(output)) => Ok(Next::Done(output)),
             Ok(State::Working(progress)) => Ok(Next::Wait(self.wait(cx, &found, progress))),
-            Ok(State::Ready) => {
-                let ready = Ticket {
-                    is_ready: true,
-                    ..found
-                };
-                Ok(Next::Call(self.read(cx, &ready)))
-            }
+            Ok(State::Ready) => Ok(self.ready(cx, found)),
+            Ok(State::ReadyAs(result_id)) => Ok(self.ready(cx, Ticket { result_id, ..found })),
             Err(fault) if fault.class == FaultClass::NotFound && ticket.missing < self.0.grace => {
                 let missing = ticket.missing.saturating_add(1);
                 Ok(Next::Wait(self.wait(
@@ -160,6 +169,26 @@ impl Dialect for Queue {
             }
             Err(fault) => Err(fault),
         }
+    }
+
+    fn find(&self, _order: &Order, cx: &Context<'_>) -> Option<Call> {
+        let find = self.0.find?;
+        // Nobody said that it was accepted, so that it is missing is told at once.
+        let ticket = Ticket {
+            missing: self.0.grace,
+            ..find(cx)
+        };
+        Some(self.read(cx, &ticket))
+    }
+
+    fn cancel(&self, _order: &Order, cx: &Context<'_>, at: &Cursor) -> Option<Call> {
+        let cancel = self.0.cancel?;
+        let ticket: Ticket = serde_json::from_value(at.0.clone()).ok()?;
+        Some(Call {
+            request: cancel(cx, &ticket),
+            at: at.clone(),
+            kind: Kind::Reads,
+        })
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) const REPLICATE: Profile = Profile {
         ))
     },
     state,
+    find: None,
+    cancel: None,
     result: None,
     pause_ms: 2_000,
     grace: 0,

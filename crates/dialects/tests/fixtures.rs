@@ -2,8 +2,9 @@
 //!
 //! `order.json` says what is asked, `1.reply.json` and so on what the provider answers. What the dialect
 //! says, and what comes of it, is in `1.request.json` and `outcome.json`; `UPDATE=1` writes those anew, for
-//! a person to read. `cases.json` of a dialect is the same for its replies to a creating call alone: a
-//! reply and what it means.
+//! a person to read. With `"starts": "find"` in the order the conversation is the one after a lost reply;
+//! with `"cancels": true` it ends with a request to cancel, in `cancel.request.json`. `cases.json` of a
+//! dialect is the same for its replies to a creating call alone: a reply and what it means.
 
 #![expect(
     clippy::unwrap_used,
@@ -100,7 +101,10 @@ fn play(dialect: &dyn Dialect, folder: &Path) {
         fields: &NOTHING,
         ..first
     };
-    let mut call = dialect.start(&order, &first).unwrap();
+    let mut call = match asked["starts"].as_str() {
+        Some("find") => dialect.find(&order, &later).unwrap(),
+        _ => dialect.start(&order, &first).unwrap(),
+    };
     let mut pauses = Vec::new();
     let mut id = None;
     for n in 1..=CALLS_MAX {
@@ -121,6 +125,10 @@ fn play(dialect: &dyn Dialect, folder: &Path) {
             Ok(Next::Done(output)) => json!({ "output": output }),
             Err(fault) => meant(&fault),
         };
+        if asked["cancels"] == true {
+            let cancel = dialect.cancel(&order, &later, &call.at).unwrap();
+            agree(&folder.join("cancel.request.json"), &said(&cancel));
+        }
         let found = json!({ "upstream_id": id, "pauses": pauses, "end": end });
         return agree(&folder.join("outcome.json"), &found);
     }
@@ -210,6 +218,21 @@ fn any_json() -> impl Strategy<Value = Value> {
         "usage",
         "videoInfo",
         "result_urls",
+        "task_id",
+        "task_status",
+        "task_result",
+        "videos",
+        "status",
+        "succeeded",
+        "video_url",
+        "base_resp",
+        "status_code",
+        "Success",
+        "file_id",
+        "image_urls",
+        "SUCCEEDED",
+        "results",
+        "image",
     ];
     let word = proptest::sample::select(words.to_vec());
     let leaf = prop_oneof![
