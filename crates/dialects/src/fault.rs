@@ -30,9 +30,17 @@ pub(crate) fn refusal_class(status: u16) -> FaultClass {
     }
 }
 
+/// What the status of a reply to a read means: nothing about the work, except that it is not known.
+pub(crate) fn read_class(status: u16) -> FaultClass {
+    match status {
+        404 => FaultClass::NotFound,
+        429 => FaultClass::Throttled,
+        _ => FaultClass::Ambiguous,
+    }
+}
+
 /// Whether words speak of the content rules, for providers that have no code for it.
 pub(crate) fn is_moderation(words: &str) -> bool {
-    let words = words.to_lowercase();
     let signs = [
         "content policy",
         "content policies",
@@ -41,6 +49,21 @@ pub(crate) fn is_moderation(words: &str) -> bool {
         "nsfw",
         "prohibited",
     ];
+    speaks_of(words, &signs)
+}
+
+/// Whether words say that the account has no funds left, for providers that have no code for it.
+pub(crate) fn is_out_of_funds(words: &str) -> bool {
+    let signs = [
+        "enough credits",
+        "insufficient credits",
+        "insufficient balance",
+    ];
+    speaks_of(words, &signs)
+}
+
+fn speaks_of(words: &str, signs: &[&str]) -> bool {
+    let words = words.to_lowercase();
     signs.iter().any(|sign| words.contains(sign))
 }
 

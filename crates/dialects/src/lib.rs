@@ -7,6 +7,7 @@
 mod anthropic;
 mod ark;
 mod ark_images;
+mod bfl;
 mod chat;
 mod conversation;
 mod dashscope;
@@ -24,13 +25,17 @@ mod kie_responses;
 mod kie_runway;
 mod kie_veo;
 mod kling;
+mod luma;
+mod luma_agents;
 mod minimax;
 mod minimax_images;
 mod openai_chat;
 mod openai_images;
 mod queue;
 mod replicate;
+mod runway;
 mod sandbox;
+mod stability;
 
 use std::sync::LazyLock;
 
@@ -120,4 +125,9 @@ pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("dashscope_images", &dashscope_images::DashscopeImages),
     ("fal", &queue::Queue(&fal::FAL)),
     ("replicate", &queue::Queue(&replicate::REPLICATE)),
+    ("runway", &queue::Queue(&runway::TASKS)),
+    ("luma", &queue::Queue(&luma::LUMA)),
+    ("luma_agents", &queue::Queue(&luma_agents::AGENTS)),
+    ("bfl", &queue::Queue(&bfl::BFL)),
+    ("stability", &stability::Stability),
 ];

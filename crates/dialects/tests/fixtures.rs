@@ -233,6 +233,19 @@ fn any_json() -> impl Strategy<Value = Value> {
         "SUCCEEDED",
         "results",
         "image",
+        "id",
+        "FAILED",
+        "failureCode",
+        "completed",
+        "assets",
+        "failure_reason",
+        "failure_code",
+        "polling_url",
+        "Ready",
+        "result",
+        "sample",
+        "finish_reason",
+        "errors",
     ];
     let word = proptest::sample::select(words.to_vec());
     let leaf = prop_oneof![
