@@ -5,11 +5,16 @@ use domain::price::Usage;
 use domain::upstream::{Answer, Output, Source};
 use serde_json::{Map, Value, json};
 
-/// The body of a chat request that is not streamed: the fields of the route, the conversation.
+/// The body of a chat request that is not streamed: the fields of the route, the conversation. The field
+/// `image` of a route holds pictures that go with the prompt.
 pub(crate) fn body(order: &Order, fields: &Map<String, Value>) -> Map<String, Value> {
     let mut body = fields.clone();
+    let content = match body.remove("image") {
+        Some(Value::Array(images)) => with_images(&order.prompt, &images),
+        _ => Value::from(order.prompt.as_str()),
+    };
     let messages = order.messages.clone();
-    let messages = messages.unwrap_or_else(|| json!([{ "role": "user", "content": order.prompt }]));
+    let messages = messages.unwrap_or_else(|| json!([{ "role": "user", "content": content }]));
     body.insert("messages".to_owned(), messages);
     body.insert("stream".to_owned(), Value::Bool(false));
     body
@@ -31,6 +36,15 @@ pub(crate) fn output(order: &Order, reply: &Value) -> Option<Output> {
         text,
     });
     Some(Output { sources, answer })
+}
+
+/// A prompt with pictures.
+fn with_images(prompt: &str, images: &[Value]) -> Value {
+    let image = |url| json!({ "type": "image_url", "image_url": { "url": url } });
+    let text = json!({ "type": "text", "text": prompt });
+    std::iter::once(text)
+        .chain(images.iter().map(image))
+        .collect()
 }
 
 /// The text of a message: a string, or the text parts of a list.

@@ -4,11 +4,13 @@
 //! Invariant: no input or output, no secrets, no retries, no clocks. All of that lives once, in the
 //! engine.
 
+mod a1111;
 mod anthropic;
 mod ark;
 mod ark_images;
 mod bfl;
 mod chat;
+mod comfyui;
 mod conversation;
 mod dashscope;
 mod dashscope_images;
@@ -31,6 +33,7 @@ mod minimax;
 mod minimax_images;
 mod openai_chat;
 mod openai_images;
+mod openrouter_video;
 mod queue;
 mod replicate;
 mod runway;
@@ -102,32 +105,35 @@ pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
 
 /// Every dialect by name; one line each.
 pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
-    ("sandbox", &sandbox::Sandbox),
-    ("openai_chat", &openai_chat::OpenAiChat),
-    ("openai_images", &openai_images::OpenAiImages),
-    ("kie", &queue::Queue(&kie::MARKET)),
-    ("kie_veo", &queue::Queue(&kie_veo::VEO)),
-    ("kie_kontext", &queue::Queue(&kie_kontext::KONTEXT)),
-    ("kie_runway", &queue::Queue(&kie_runway::RUNWAY)),
-    ("kie_4o", &queue::Queue(&kie_4o::PICTURES)),
-    ("kie_chat", &kie_chat::KieChat),
-    ("kie_claude", &kie_claude::KieClaude),
-    ("kie_responses", &kie_responses::KieResponses),
+    ("a1111", &a1111::A1111),
     ("anthropic", &anthropic::Anthropic),
-    ("gemini", &gemini::Gemini),
-    ("gemini_veo", &queue::Queue(&gemini_veo::VEO)),
-    ("kling", &queue::Queue(&kling::KLING)),
     ("ark", &queue::Queue(&ark::ARK)),
     ("ark_images", &ark_images::ArkImages),
-    ("minimax", &queue::Queue(&minimax::MINIMAX)),
-    ("minimax_images", &minimax_images::MinimaxImages),
+    ("bfl", &queue::Queue(&bfl::BFL)),
+    ("comfyui", &comfyui::ComfyUi),
     ("dashscope", &queue::Queue(&dashscope::DASHSCOPE)),
     ("dashscope_images", &dashscope_images::DashscopeImages),
     ("fal", &queue::Queue(&fal::FAL)),
-    ("replicate", &queue::Queue(&replicate::REPLICATE)),
-    ("runway", &queue::Queue(&runway::TASKS)),
+    ("gemini", &gemini::Gemini),
+    ("gemini_veo", &queue::Queue(&gemini_veo::VEO)),
+    ("kie", &queue::Queue(&kie::MARKET)),
+    ("kie_4o", &queue::Queue(&kie_4o::PICTURES)),
+    ("kie_chat", &kie_chat::KieChat),
+    ("kie_claude", &kie_claude::KieClaude),
+    ("kie_kontext", &queue::Queue(&kie_kontext::KONTEXT)),
+    ("kie_responses", &kie_responses::KieResponses),
+    ("kie_runway", &queue::Queue(&kie_runway::RUNWAY)),
+    ("kie_veo", &queue::Queue(&kie_veo::VEO)),
+    ("kling", &queue::Queue(&kling::KLING)),
     ("luma", &queue::Queue(&luma::LUMA)),
     ("luma_agents", &queue::Queue(&luma_agents::AGENTS)),
-    ("bfl", &queue::Queue(&bfl::BFL)),
+    ("minimax", &queue::Queue(&minimax::MINIMAX)),
+    ("minimax_images", &minimax_images::MinimaxImages),
+    ("openai_chat", &openai_chat::OpenAiChat),
+    ("openai_images", &openai_images::OpenAiImages),
+    ("openrouter_video", &queue::Queue(&openrouter_video::VIDEO)),
+    ("replicate", &queue::Queue(&replicate::REPLICATE)),
+    ("runway", &queue::Queue(&runway::TASKS)),
+    ("sandbox", &sandbox::Sandbox),
     ("stability", &stability::Stability),
 ];

@@ -1,11 +1,13 @@
 //! Chat of OpenAI and of everything that speaks its protocol: OpenRouter, DeepSeek, vLLM, Ollama,
 //! llama.cpp (openai/openai-openapi, `POST /chat/completions`).
 //!
+//! Models that make pictures answer them beside the text (`message.images` at OpenRouter).
+//!
 //! A reply ends the work. Errors are `{"error": {"message", "type", "code"}}`; Ollama says
 //! `{"error": "text"}`.
 
-use domain::order::Order;
-use domain::upstream::{Call, Cursor, Fault, FaultClass, Next, Reply, Request};
+use domain::order::{Modality, Order};
+use domain::upstream::{Call, Cursor, Fault, FaultClass, Next, Output, Reply, Request};
 use serde_json::Value;
 
 use crate::fault::{fault, nonsense, refusal_class, text_at};
@@ -41,9 +43,20 @@ impl Dialect for OpenAiChat {
         {
             return Err(fault(FaultClass::Moderated, reply, None));
         }
-        chat::output(order, &body)
-            .map(Next::Done)
-            .ok_or_else(|| nonsense(reply))
+        let output = chat::output(order, &body).ok_or_else(|| nonsense(reply))?;
+        if order.modality == Modality::Chat {
+            return Ok(Next::Done(output));
+        }
+        // Of what was to be a picture, the words around it are no part.
+        if output.sources.is_empty() {
+            let words = output.answer.map(|answer| answer.text);
+            let words = words.as_deref().or(Some("an answer without a picture"));
+            return Err(fault(FaultClass::Failed, reply, words));
+        }
+        Ok(Next::Done(Output {
+            answer: None,
+            ..output
+        }))
     }
 }
 
@@ -66,7 +79,20 @@ pub(crate) fn complaint(reply: &Reply, body: &Value) -> Fault {
         | "data_inspection_failed"
         | "DataInspectionFailed" => FaultClass::Moderated,
         "model_not_found" => FaultClass::Unavailable,
-        _ => refusal_class(reply.status),
+        _ => class_of_number(reply, body),
     };
     fault(class, reply, words)
+}
+
+/// What an error means whose `code` is a number, as at OpenRouter and llama.cpp, or says nothing.
+fn class_of_number(reply: &Reply, body: &Value) -> FaultClass {
+    let is_moderated = ["/error/metadata/reasons", "/error/metadata/flagged_input"]
+        .iter()
+        .any(|place| body.pointer(place).is_some_and(|value| !value.is_null()));
+    match body.pointer("/error/code").and_then(Value::as_u64) {
+        Some(403) if is_moderated => FaultClass::Moderated,
+        // Nobody was there to run it: no provider of the router, or a model that is still loading.
+        Some(503) if reply.status == 503 => FaultClass::Unavailable,
+        _ => refusal_class(reply.status),
+    }
 }

@@ -9,6 +9,7 @@ use domain::order::Order;
 use domain::upstream::{Call, Cursor, Fault, Next, Output, Part, Reply, Request, Source};
 use serde_json::{Map, Value};
 
+use crate::a1111::check_prompt;
 use crate::fault::nonsense;
 use crate::openai_chat::complaint;
 use crate::queue::with_prompt;
@@ -19,6 +20,7 @@ pub(crate) struct OpenAiImages;
 
 impl Dialect for OpenAiImages {
     fn start(&self, order: &Order, cx: &Context<'_>) -> Result<Call, Fault> {
+        check_prompt(order)?;
         let mut fields = with_prompt(order, cx);
         fields.insert("model".to_owned(), Value::from(cx.model));
         let request = match fields.remove("image") {

@@ -142,6 +142,11 @@ fn files_become_a_catalogue() {
     assert_eq!(provider.delivery, Delivery::Data);
     assert_eq!(provider.call_timeout_ms, 30_000);
     assert_eq!(provider.secret_env.as_deref(), Some("TWO_API_KEY"));
+    assert!(!provider.is_local && provider.wants_secret());
+    let own = PROVIDER.replace("secret =", "local = true\nsecret =");
+    let catalogue = load(MODEL, &own).unwrap();
+    let provider = catalogue.provider("two").unwrap();
+    assert!(provider.is_local && !provider.wants_secret());
 }
 
 #[test]

@@ -124,6 +124,9 @@ pub struct Provider {
     pub origins: Vec<String>,
     /// Name of the setting that holds its secret; `None` for a provider that wants none.
     pub secret_env: Option<String>,
+    /// A server of the operator's own. Where it is only the operator knows, so that it is used only if
+    /// a setting says its base URL; its secret, if it has one, may be missing.
+    pub is_local: bool,
     /// How a lost reply is cleared up.
     pub recovery: Recovery,
     /// What happens when it cannot be.
@@ -156,6 +159,7 @@ impl Provider {
             base_url: "http://sandbox.internal".to_owned(),
             origins: Vec::new(),
             secret_env: None,
+            is_local: false,
             recovery: Recovery::None,
             on_lost_reply: OnLostReply::FailAndRelease,
             quiet_ms: 2_000,
@@ -166,5 +170,11 @@ impl Provider {
             delivery: Delivery::Link,
             send: BTreeMap::new(),
         }
+    }
+
+    /// Whether it cannot be used without a secret.
+    #[must_use]
+    pub fn wants_secret(&self) -> bool {
+        self.secret_env.is_some() && !self.is_local
     }
 }

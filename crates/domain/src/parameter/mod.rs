@@ -82,6 +82,23 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Values that stand for all that is allowed: each one that can be listed, else the bounds. Links
+    /// are left to whoever knows how many there may be.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Value> {
+        match self {
+            Self::Words(words) => words.iter().map(|word| json!(word)).collect(),
+            Self::Numbers(numbers) => numbers.iter().map(|number| json!(number)).collect(),
+            Self::Number { min, max } => vec![json!(plain(*min)), json!(plain(*max))],
+            Self::Integer { min, max } => vec![json!(min), json!(max)],
+            Self::Flag => vec![json!(false), json!(true)],
+            Self::Text { .. } => vec![json!("a text")],
+            Self::Urls { .. } => Vec::new(),
+        }
+    }
+}
+
 /// A parameter of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
