@@ -45,6 +45,7 @@ origins = ["https://eu.two.test"]
 files = "data"
 recovery = "lookup"
 on_lost_reply = "resubmit"
+resubmit_below = 0.25
 call_timeout_ms = 30_000
 
 [send.video]
@@ -138,6 +139,7 @@ fn files_become_a_catalogue() {
     let provider = catalogue.provider("two").unwrap();
     assert_eq!(provider.recovery, Recovery::Lookup);
     assert_eq!(provider.on_lost_reply, OnLostReply::Resubmit);
+    assert_eq!(provider.resubmit_below, Credits(250_000));
     assert_eq!(provider.origins, ["https://eu.two.test"]);
     assert_eq!(provider.delivery, Delivery::Data);
     assert_eq!(provider.call_timeout_ms, 30_000);
@@ -307,14 +309,15 @@ fn wrong_lines_of_a_provider_are_named() {
         ("TWO_API_KEY", "two-api-key", 5, "environment variable"),
         ("\"data\"", "\"mail\"", 7, "must be one of link"),
         ("\"lookup\"", "\"hope\"", 8, "must be one of idempotent"),
-        ("30_000", "0", 10, "between 1 and"),
-        ("30_000", "\"30s\"", 10, "must be an integer"),
-        ("call_timeout_ms", "timeout", 10, "unknown key `timeout`"),
-        ("send.video", "send.film", 12, "unknown key `film`"),
+        ("0.25", "-1", 10, "must not be negative"),
+        ("30_000", "0", 11, "between 1 and"),
+        ("30_000", "\"30s\"", 11, "must be an integer"),
+        ("call_timeout_ms", "timeout", 11, "unknown key `timeout`"),
+        ("send.video", "send.film", 13, "unknown key `film`"),
         (
             "text = \"duration\"",
             "text = 7",
-            14,
+            15,
             "`text` must be a text",
         ),
     ] {

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Delivery, SANDBOX};
+use crate::credits::Credits;
 use crate::mapping::Mapping;
 use crate::order::Modality;
+
+/// The highest hold of a task that is submitted again, unless a file says otherwise: ten cents.
+pub(super) const RESUBMIT_BELOW: Credits = Credits(100_000);
 
 /// How a provider lets us learn what became of a request whose reply was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +30,7 @@ pub enum Recovery {
 pub enum OnLostReply {
     /// Fail the task and release the hold.
     FailAndRelease,
-    /// Submit again; for work that is cheap enough to be paid twice.
+    /// Submit again what is cheap enough to be paid twice (`resubmit_below`).
     Resubmit,
 }
 
@@ -131,6 +135,8 @@ pub struct Provider {
     pub recovery: Recovery,
     /// What happens when it cannot be.
     pub on_lost_reply: OnLostReply,
+    /// The highest hold of a task that is submitted again.
+    pub resubmit_below: Credits,
     /// After the send deadline, how long a request may still be in flight, in milliseconds.
     pub quiet_ms: i64,
     /// Longest time to connect, in milliseconds.
@@ -162,6 +168,7 @@ impl Provider {
             is_local: false,
             recovery: Recovery::None,
             on_lost_reply: OnLostReply::FailAndRelease,
+            resubmit_below: RESUBMIT_BELOW,
             quiet_ms: 2_000,
             connect_timeout_ms: 1_000,
             call_timeout_ms: 3_000,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::provider::RESUBMIT_BELOW;
 use super::source::{Item, Section};
 use super::{Delivery, OnLostReply, Provider, Rate, Recovery, mapping_file};
 use crate::mapping::Mapping;
 use crate::order::{Modality, link};
 
 /// The keys of a provider file.
-pub(super) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 16] = [
     "id",
     "name",
     "dialect",
@@ -18,6 +19,7 @@ pub(super) const KEYS: [&str; 15] = [
     "local",
     "recovery",
     "on_lost_reply",
+    "resubmit_below",
     "quiet_ms",
     "connect_timeout_ms",
     "call_timeout_ms",
@@ -50,6 +52,7 @@ pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provi
             ("resubmit", OnLostReply::Resubmit),
         ])
     });
+    let resubmit_below = root.get("resubmit_below").and_then(|item| item.credits());
     Provider {
         id: id.to_owned(),
         name: root.text("name"),
@@ -62,6 +65,7 @@ pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provi
         is_local: root.flag("local"),
         recovery: recovery.unwrap_or(Recovery::None),
         on_lost_reply: on_lost_reply.unwrap_or(OnLostReply::FailAndRelease),
+        resubmit_below: resubmit_below.unwrap_or(RESUBMIT_BELOW),
         quiet_ms: time("quiet_ms", 180_000),
         connect_timeout_ms: time("connect_timeout_ms", 5_000),
         call_timeout_ms: time("call_timeout_ms", 60_000),

@@ -152,6 +152,8 @@ pub struct Rules {
     pub recovery: Recovery,
     /// What happens when it cannot.
     pub on_lost_reply: OnLostReply,
+    /// The highest hold of a task that is submitted again.
+    pub resubmit_below: Credits,
     /// How long an unanswered request may still be in flight, in milliseconds.
     pub quiet_ms: i64,
     /// A random number from 0 to 1 000, so that tries at the same pace do not meet.
@@ -165,6 +167,7 @@ impl Rules {
         Self {
             recovery: provider.recovery,
             on_lost_reply: provider.on_lost_reply,
+            resubmit_below: provider.resubmit_below,
             quiet_ms: provider.quiet_ms,
             jitter,
         }

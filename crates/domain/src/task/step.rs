@@ -199,10 +199,11 @@ impl Step<'_> {
 
     pub(super) fn lapsed(&self, attempt: &Attempt) -> Change {
         let note = Some("its outcome could not be learned".to_owned());
+        // The hold bounds what may have been paid for nothing.
+        let may_resubmit = self.task.attempts <= RESUBMIT_ATTEMPTS_MAX
+            && self.task.hold <= self.rules.resubmit_below;
         let change = match self.rules.on_lost_reply {
-            OnLostReply::Resubmit if self.task.attempts <= RESUBMIT_ATTEMPTS_MAX => {
-                self.to(Phase::Queued { route: 0 })
-            }
+            OnLostReply::Resubmit if may_resubmit => self.to(Phase::Queued { route: 0 }),
             OnLostReply::Resubmit | OnLostReply::FailAndRelease => self.fail(
                 ErrorKind::OutcomeUnknown,
                 "the provider did not answer, and whether it took the work is not known".to_owned(),

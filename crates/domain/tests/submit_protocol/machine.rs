@@ -99,6 +99,7 @@ impl Machine {
             rules: Rules {
                 recovery,
                 on_lost_reply,
+                resubmit_below: Credits(i64::MAX),
                 quiet_ms: QUIET_MS,
                 jitter: 0,
             },

@@ -19,6 +19,7 @@ const DEADLINE_MS: i64 = NOW_MS + 3_600_000;
 const RULES: Rules = Rules {
     recovery: Recovery::Lookup,
     on_lost_reply: OnLostReply::FailAndRelease,
+    resubmit_below: Credits(1_000),
     quiet_ms: QUIET_MS,
     jitter: 0,
 };
@@ -188,6 +189,25 @@ fn a_provider_without_idempotent_keys_is_never_sent_to_again() {
         change.task.phase.attempt().map(|attempt| attempt.sends),
         Some(2)
     );
+}
+
+#[test]
+fn only_what_is_cheap_enough_is_submitted_again() {
+    let mut task = fresh();
+    task.attempts = 1;
+    task.phase = Phase::Unknown {
+        attempt: attempt("a", 0, NOW_MS),
+        since_ms: NOW_MS,
+    };
+    let rules = Rules {
+        on_lost_reply: OnLostReply::Resubmit,
+        resubmit_below: task.hold,
+        ..RULES
+    };
+    let after = |task: &Task| advance(task, Outcome::Lapsed, NOW_MS, &rules).unwrap().task;
+    assert_eq!(after(&task).phase, Phase::Queued { route: 0 });
+    task.hold = Credits(task.hold.0 + 1);
+    assert!(after(&task).status().is_terminal());
 }
 
 #[test]

@@ -296,6 +296,10 @@ fn dimensions(phase: &str) -> Vec<Dimension> {
                 ("resubmit", |s| {
                     s.rules.on_lost_reply = OnLostReply::Resubmit
                 }),
+                ("resubmit what costs less", |s| {
+                    s.rules.on_lost_reply = OnLostReply::Resubmit;
+                    s.rules.resubmit_below = Credits(999);
+                }),
             ],
             attempts,
             vec![
