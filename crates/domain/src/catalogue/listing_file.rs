@@ -29,8 +29,17 @@ pub(super) struct Terms<'a> {
 pub(super) fn listings(root: &Section<'_>, terms: &Terms<'_>) -> Vec<Listing> {
     let items = root.get("routes").and_then(|item| item.list());
     let items = items.unwrap_or_default();
-    let read = |(position, item)| terms.listing(position, item);
-    let mut listings: Vec<Listing> = (0..).zip(&items).filter_map(read).collect();
+    let mut listings: Vec<Listing> = Vec::new();
+    for (position, item) in (0..).zip(&items) {
+        let Some(listing) = terms.listing(position, item) else {
+            continue;
+        };
+        let is_twin = |before: &Listing| terms.may_take_the_same(before, &listing);
+        if !item.page.has_problems() && listings.iter().any(is_twin) {
+            item.note("takes orders that a route before it takes to the same model there");
+        }
+        listings.push(listing);
+    }
     listings.sort_by_key(|listing| listing.route.rank);
     listings
 }
@@ -94,6 +103,31 @@ impl Terms<'_> {
             ));
         }
         name.to_owned()
+    }
+
+    /// Whether an order could go to one model of one provider by both: it would be sent there twice, and
+    /// in the words of the first both times.
+    fn may_take_the_same(&self, one: &Listing, other: &Listing) -> bool {
+        let (here, there) = (&one.route, &other.route);
+        let are_apart = one.inputs.iter().any(|(name, (least, most))| {
+            let range = other.inputs.get(name);
+            range.is_some_and(|(from, to)| from > most || to < least)
+        });
+        let differ = one.only.iter().any(|(name, values)| {
+            // What may be missing is taken by both.
+            let parameter = self.parameter(name);
+            let is_given = parameter.is_some_and(|known| known.default.is_some());
+            let others = other.only.get(name).filter(|_| is_given);
+            let is_known = |value: &Value| {
+                let mut others = others.into_iter().flatten();
+                others.any(|known| same(known, value))
+            };
+            others.is_some() && !values.iter().any(is_known)
+        });
+        (&here.provider, &here.model, &here.dialect)
+            == (&there.provider, &there.model, &there.dialect)
+            && !are_apart
+            && !differ
     }
 
     fn parameter(&self, name: &str) -> Option<&Parameter> {

@@ -60,6 +60,24 @@ fn a_route_leaves_nothing_unsaid() {
 }
 
 #[test]
+fn no_order_goes_to_one_model_of_a_provider_twice() {
+    let load_two = |first: &str, second: &str| {
+        let text = MODEL
+            .replace("model = \"a\"", "model = \"b\"")
+            .replace("rank = 1\n", &format!("rank = 1\n{first}\n"))
+            .replace("rank = 0\n", &format!("rank = 0\n{second}\n"));
+        load(&text, PROVIDER).map_err(|problems| problems[0].message.clone())
+    };
+    let small = "only = { resolution = [\"720p\"] }";
+    let large = "only = { resolution = [\"1080p\"] }";
+    assert!(load_two(small, large).is_ok());
+    for (first, second) in [("", ""), (small, ""), (small, small)] {
+        let message = load_two(first, second).unwrap_err();
+        assert!(message.contains("a route before it"), "{message}");
+    }
+}
+
+#[test]
 fn an_order_takes_the_routes_that_can_run_it() {
     let text = MODEL
         .replace("[price]", "image_urls = { urls = 2 }\n[price]")
