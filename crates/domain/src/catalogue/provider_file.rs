@@ -9,7 +9,7 @@ use crate::mapping::Mapping;
 use crate::order::{Modality, link};
 
 /// The keys of a provider file.
-pub(super) const KEYS: [&str; 16] = [
+pub(super) const KEYS: [&str; 17] = [
     "id",
     "name",
     "dialect",

@@ -294,16 +294,20 @@ fn traffic(config: &Config, catalogue: &Catalogue) -> Traffic {
     Traffic::new(catalogue, &pools.collect())
 }
 
-/// Whether a provider can be routed to: it is switched on and has the secret it wants.
+/// Whether a provider can be routed to: it is switched on and has the secret it wants. One on the
+/// operator's own machines is there when the settings say where.
 #[must_use]
 pub fn is_usable(config: &Config, provider: &Provider) -> bool {
     let settings = config.providers.get(&provider.id);
-    settings.is_none_or(|settings| settings.is_enabled) && has_secret(config, provider)
+    let is_placed = settings.is_some_and(|settings| settings.base_url.is_some());
+    settings.is_none_or(|settings| settings.is_enabled)
+        && has_secret(config, provider)
+        && (is_placed || !provider.is_local)
 }
 
 /// Whether the secret of a provider is there, or it wants none.
 fn has_secret(config: &Config, provider: &Provider) -> bool {
-    provider.secret_env.is_none() || !credentials(config, provider).is_empty()
+    !provider.wants_secret() || !credentials(config, provider).is_empty()
 }
 
 impl Parts {

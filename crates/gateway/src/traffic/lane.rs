@@ -25,10 +25,9 @@ pub(super) struct Lane {
 impl Lane {
     /// A provider nothing is known of, with its credentials; one that wants no secret needs none.
     pub(super) fn new(provider: &Provider, credentials: Option<&Vec<Credential>>) -> Self {
-        let own = match (credentials, &provider.secret_env) {
-            (Some(own), _) => own.clone(),
-            (None, None) => vec![Credential::none()],
-            (None, Some(_)) => Vec::new(),
+        let own = match credentials.cloned().unwrap_or_default() {
+            none if none.is_empty() && !provider.wants_secret() => vec![Credential::none()],
+            some => some,
         };
         let standings = own.into_iter();
         Self {

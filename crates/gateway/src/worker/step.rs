@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dialects::{Context, Dialect, NOTHING};
 use domain::catalogue::{OnLostReply, Provider, Recovery, Route};
+use domain::credits::Credits;
 use domain::task::{
     Action, Attempt, AttemptState, Change, Outcome, Phase, Rules, Task, advance, decide,
 };
@@ -71,6 +72,7 @@ fn gone() -> Rules {
     Rules {
         recovery: Recovery::None,
         on_lost_reply: OnLostReply::FailAndRelease,
+        resubmit_below: Credits::ZERO,
         quiet_ms: 60_000,
         jitter: 0,
     }
@@ -143,7 +145,7 @@ impl Worker {
         let dialect = (self.dialects)(&route.dialect);
         let credential = self.traffic.credential(&provider.id, &attempt.credential);
         let secret = credential.and_then(|credential| credential.secret);
-        if provider.secret_env.is_some() && secret.is_none() {
+        if provider.wants_secret() && secret.is_none() {
             return Err(unusable("the provider has no such credential"));
         }
         let own = std::iter::once(&provider.base_url).chain(&provider.origins);

@@ -270,7 +270,7 @@ fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>) -> Api {
             abilities: Abilities::NONE,
         },
         is_usable: Arc::new(|provider| provider.id == "weak"),
-        has_secret: Arc::new(|provider| provider.secret_env.is_none()),
+        has_secret: Arc::new(|provider| !provider.wants_secret()),
         may_call: Arc::new(|url| match url.contains("internal") {
             true => Err("The URL cannot be called.".to_owned()),
             false => Ok(()),

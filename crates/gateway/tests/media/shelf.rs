@@ -138,6 +138,7 @@ impl Shelf {
         let rules = Rules {
             recovery: Recovery::None,
             on_lost_reply: OnLostReply::FailAndRelease,
+            resubmit_below: Credits::ZERO,
             quiet_ms: 0,
             jitter: 0,
         };

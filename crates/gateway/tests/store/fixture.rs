@@ -176,6 +176,7 @@ pub fn rules() -> Rules {
     Rules {
         recovery: Recovery::Lookup,
         on_lost_reply: OnLostReply::FailAndRelease,
+        resubmit_below: Credits::ZERO,
         quiet_ms: 1_000,
         jitter: 0,
     }

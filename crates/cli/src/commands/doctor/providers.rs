@@ -48,6 +48,10 @@ fn reason(config: &Config, provider: &Provider) -> String {
     if settings.is_some_and(|settings| !settings.is_enabled) {
         return format!("{id} is switched off");
     }
+    if provider.is_local {
+        let variable = format!("ROUTERBASE_PROVIDERS__{}__BASE_URL", id.to_uppercase());
+        return format!("{id} is not used: {variable} is not set");
+    }
     let variable = provider.secret_env.as_deref().unwrap_or_default();
     format!("{id} is not used: {variable} is not set")
 }
