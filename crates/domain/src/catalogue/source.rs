@@ -257,7 +257,18 @@ impl<'s> Item<'s> {
                 let items = self.list()?;
                 items.iter().map(Item::json).collect()
             }
-            _ => self.expect(None, "a text, a number, true, false or a list of them"),
+            DeValue::Table(_) => {
+                let section = self.open_section()?;
+                let items = section.items();
+                let pairs = items
+                    .iter()
+                    .map(|item| Some((item.key.to_owned(), item.json()?)));
+                pairs.collect::<Option<_>>().map(Value::Object)
+            }
+            _ => self.expect(
+                None,
+                "a text, a number, true, false, or a list or table of them",
+            ),
         }
     }
 

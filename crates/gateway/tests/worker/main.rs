@@ -6,6 +6,7 @@
     reason = "a test that cannot go on should stop here"
 )]
 
+mod conversations;
 mod failover;
 mod upstreams;
 
