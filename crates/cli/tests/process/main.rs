@@ -14,3 +14,4 @@ mod pressure;
 mod roles;
 mod server;
 mod settlement;
+mod upstream;
