@@ -1,7 +1,7 @@
 //! A comparison: contenders take turns, round after round, and medians are kept.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,8 +14,8 @@ use super::load::drive;
 use super::machine::{self, Ticks};
 use super::settings::{Database, Settings};
 use super::table::{self, Figures, Row};
-use super::{Work, target, targets};
-use crate::shell::{cargo, run as run_program, say};
+use super::{Work, release_binary, target, targets};
+use crate::shell::say;
 
 /// Not counted, before the first round.
 const WARM_UP: Duration = Duration::from_millis(700);
@@ -64,10 +64,9 @@ impl Runner {
 /// # Errors
 /// Something cannot be built or started, or a server answers with an error.
 pub fn run(work: Work, settings: &Settings) -> anyhow::Result<()> {
-    let binary = match (&settings.binary, settings.bare_only) {
-        (_, true) => None,
-        (Some(binary), _) => Some(binary.canonicalize().context("no such program")?),
-        (None, _) => Some(build()?),
+    let binary = match settings.bare_only {
+        true => None,
+        false => Some(release_binary(settings.binary.as_deref())?),
     };
     let parent = settings
         .folder
@@ -83,11 +82,6 @@ pub fn run(work: Work, settings: &Settings) -> anyhow::Result<()> {
         say(format_args!("kept: {}", folder.display()));
     }
     done
-}
-
-fn build() -> anyhow::Result<PathBuf> {
-    run_program(cargo().args(["build", "--release", "--package", "routerbase"]))?;
-    Ok(target().join("release/routerbase"))
 }
 
 fn rows(

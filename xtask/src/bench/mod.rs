@@ -7,6 +7,7 @@ mod cluster;
 mod compare;
 mod connection;
 mod contender;
+mod inflight;
 mod load;
 mod machine;
 mod program;
@@ -14,8 +15,11 @@ mod request;
 mod settings;
 mod table;
 mod targets;
+mod upstream;
 
-use anyhow::ensure;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
 
 use crate::shell::{cargo, root, run as run_program};
 use settings::Settings;
@@ -27,6 +31,15 @@ pub enum Bench {
     Submit(Settings),
     /// Status reads of existing tasks: `GET /api/v1/run/tasks/{task_id}`.
     Status(Settings),
+    /// Tasks that generate at once: memory for each, lag of polls, processor.
+    Inflight(inflight::Settings),
+    /// The upstream of tasks in flight; ends with its standard input.
+    #[command(hide = true)]
+    Upstream {
+        /// 0 for any that is free.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
     /// The bare handler alone; ends with its standard input.
     #[command(hide = true)]
     Bare {
@@ -56,6 +69,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Submit(settings) => compare::run(Work::Submit, settings),
         Bench::Status(settings) => compare::run(Work::Status, settings),
+        Bench::Inflight(settings) => inflight::run(settings),
+        Bench::Upstream { port } => upstream::serve(*port),
         Bench::Bare { port } => bare::serve(*port),
     }
 }
@@ -69,8 +84,17 @@ fn again_in_release() -> anyhow::Result<()> {
     run_program(std::process::Command::new(program).args(arguments))
 }
 
+/// The server that is measured: the given one, or a release build of this tree.
+fn release_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return given.canonicalize().context("no such program");
+    }
+    run_program(cargo().args(["build", "--release", "--package", "routerbase"]))?;
+    Ok(target().join("release/routerbase"))
+}
+
 /// Where cargo puts what it builds.
-fn target() -> std::path::PathBuf {
+fn target() -> PathBuf {
     let given = std::env::var_os("CARGO_TARGET_DIR");
-    root().join(given.map_or_else(|| "target".into(), std::path::PathBuf::from))
+    root().join(given.map_or_else(|| "target".into(), PathBuf::from))
 }

@@ -28,6 +28,11 @@ pub fn submit(host: SocketAddr, prefix: &str, key: &str) -> Vec<u8> {
     post(host, &format!("{prefix}{path}"), key, BODY)
 }
 
+/// A submit to a model with the same parameters.
+pub fn submit_to(host: SocketAddr, model: &str) -> Vec<u8> {
+    post(host, &RUN.replace("{model_id}", model), KEY, BODY)
+}
+
 /// Makes a key with every limit there is.
 pub fn limited_key(host: SocketAddr) -> Vec<u8> {
     post(host, "/api/v1/api-keys", KEY, LIMITED)
