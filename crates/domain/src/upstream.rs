@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::price::Usage;
+use crate::task::StoredFile;
 
 /// A verb of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,6 +287,8 @@ pub enum Source {
     Fetch(Request),
     /// Here, in base64.
     Inline(String),
+    /// Stored already.
+    Kept(StoredFile),
 }
 
 /// An answer in text.

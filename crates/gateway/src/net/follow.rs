@@ -43,11 +43,23 @@ impl Net {
         outgoing: &Outgoing<'_>,
         call_timeout_ms: u64,
     ) -> Result<Reply, CallError> {
-        let connect_timeout_ms = self.inner.connect_timeout_ms.min(call_timeout_ms);
+        self.read_within(outgoing, Limits::json(call_timeout_ms))
+            .await
+    }
+
+    /// The same with other limits.
+    ///
+    /// # Errors
+    /// [`CallError`]; a read may be repeated after any of them.
+    pub async fn read_within(
+        &self,
+        outgoing: &Outgoing<'_>,
+        limits: Limits,
+    ) -> Result<Reply, CallError> {
+        let connect_timeout_ms = self.inner.connect_timeout_ms.min(limits.call_timeout_ms);
         let connection = self
             .connect(outgoing.url(), outgoing.trust(), connect_timeout_ms)
             .await?;
-        let limits = Limits::json(call_timeout_ms);
         Ok(connection.send(outgoing, limits).await?)
     }
 

@@ -43,6 +43,15 @@ impl Limits {
         }
     }
 
+    /// The same with 64 MiB: pictures come in base64 inside of it, of up to 48 MiB.
+    #[must_use]
+    pub fn json_with_files(call_timeout_ms: u64) -> Self {
+        Self {
+            body_bytes_max: 64 << 20,
+            ..Self::json(call_timeout_ms)
+        }
+    }
+
     /// For a file: 2 GiB at 16 KiB/s or more.
     #[must_use]
     pub fn file(call_timeout_ms: u64) -> Self {

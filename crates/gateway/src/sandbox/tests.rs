@@ -140,13 +140,13 @@ async fn every_scripted_outcome_is_played() {
     for (header, class, took_ms) in [
         ("outcome=fail, delay=2s", FaultClass::Failed, 2_000),
         ("outcome=moderated, delay=250ms", FaultClass::Moderated, 250),
-        ("outcome=rate_limited, delay=2s", FaultClass::Throttled, 0),
+        ("outcome=rate_limited, delay=2s", FaultClass::Unavailable, 0),
         ("outcome=garbage, delay=2s", FaultClass::Ambiguous, 0),
     ] {
         let played = play(&scripted(header)).await;
         let fault = played.end.unwrap_err();
         assert_eq!((fault.class, played.took_ms), (class, took_ms), "{header}");
-        let is_throttled = class == FaultClass::Throttled;
+        let is_throttled = class == FaultClass::Unavailable;
         assert_eq!(fault.retry_after_ms, is_throttled.then_some(1_000));
     }
     let played = play(&scripted("delay=2s, progress=4")).await;

@@ -21,6 +21,10 @@ pub(super) const REMNANT_MS: i64 = 86_400_000;
 
 const REMNANT: &str = "remnant:";
 
+/// Most files of a reply that are stored before it is recorded; what is left of them when it never is
+/// can be found by their number.
+pub const INLINE_FILES_MAX: usize = 4;
+
 /// Stands for the path of what is left of file `index` of a task; no path looks like it.
 #[must_use]
 pub fn remnant(task: &TaskId, index: usize) -> String {
@@ -40,6 +44,11 @@ pub(super) fn remnants(before: &Task, after: &Task) -> Vec<String> {
         (Phase::Storing { output, .. }, Phase::Failed { .. }) => {
             let answers = usize::from(output.answer.is_some());
             let files = 0..output.sources.len().saturating_add(answers);
+            files.map(|index| remnant(&before.id, index)).collect()
+        }
+        // A reply that came just before the process died may have left its files.
+        (Phase::Unknown { .. }, Phase::Failed { .. }) => {
+            let files = 0..INLINE_FILES_MAX;
             files.map(|index| remnant(&before.id, index)).collect()
         }
         _ => Vec::new(),

@@ -16,7 +16,7 @@ impl Worker {
             Fault::new(FaultClass::Ambiguous, "the provider could not be asked")
                 .because(refused.to_string())
         })?;
-        let reply = self.net.read(&request, upstream.call_timeout_ms()).await;
+        let reply = self.net.read_within(&request, upstream.limits()).await;
         reply.map_err(|error| unreadable(&error))
     }
 

@@ -7,6 +7,7 @@ use url::Url;
 use super::Worker;
 use crate::media::{Incoming, MediaError};
 use crate::net::{Limits, Trust};
+use crate::store::files::INLINE_FILES_MAX;
 
 /// How long a file may take to arrive, in milliseconds.
 const FILE_MS: u64 = 600_000;
@@ -42,6 +43,23 @@ impl Worker {
         Outcome::Stored(files)
     }
 
+    /// Stores the files that came inside of a reply, at once: the task's row is no place for them, and
+    /// what cannot be stored now is tried again from there.
+    pub(super) async fn keep_inline(&self, task: &Task, outcome: Outcome) -> Outcome {
+        let Outcome::Finished(mut output) = outcome else {
+            return outcome;
+        };
+        let sources = output.sources.iter_mut().enumerate();
+        for (index, source) in sources.take(INLINE_FILES_MAX) {
+            if matches!(source, Source::Inline(_))
+                && let Ok(file) = self.store_file(task, index, source).await
+            {
+                *source = Source::Kept(file);
+            }
+        }
+        Outcome::Finished(output)
+    }
+
     async fn store_file(
         &self,
         task: &Task,
@@ -62,6 +80,7 @@ impl Worker {
                     .keep(&task.id, index, incoming, self.clock.now_ms())
                     .await;
             }
+            Source::Kept(file) => return Ok(file.clone()),
             Source::Link(link) => {
                 let url = Url::parse(link)
                     .map_err(|_| MediaError::Never("the link is malformed".to_owned()))?;

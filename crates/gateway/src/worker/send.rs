@@ -16,7 +16,7 @@ use super::admit::verdict;
 use super::converse::followed;
 use super::step::Upstream;
 use crate::clock::Moment;
-use crate::net::{Connection, Limits, Outgoing, SendError};
+use crate::net::{Connection, Outgoing, SendError};
 use crate::store::work::Claim;
 use crate::traffic::{Pass, Verdict};
 
@@ -220,8 +220,7 @@ impl Worker {
         if now_ms >= self.leased_until_ms() {
             return Err(SendError::NotSent("the lease may have run out".to_owned()));
         }
-        let limits = Limits::json(upstream.call_timeout_ms());
-        connection.send(outgoing, limits).await
+        connection.send(outgoing, upstream.limits()).await
     }
 }
 

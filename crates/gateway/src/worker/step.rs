@@ -6,6 +6,7 @@ use std::time::Duration;
 use dialects::{Context, Dialect, NOTHING};
 use domain::catalogue::{OnLostReply, Provider, Recovery, Route};
 use domain::credits::Credits;
+use domain::order::Modality;
 use domain::task::{
     Action, Attempt, AttemptState, Change, Outcome, Phase, Rules, Task, advance, decide,
 };
@@ -13,7 +14,7 @@ use domain::upstream::{Fault, FaultClass, Request};
 use url::Url;
 
 use super::Worker;
-use crate::net::{Outgoing, Refused, Secret};
+use crate::net::{Limits, Outgoing, Refused, Secret};
 use crate::store::StoreError;
 use crate::store::work::{Claim, Committed, Lease};
 
@@ -32,6 +33,7 @@ pub(super) struct Upstream<'a> {
     secret: Option<Arc<str>>,
     now_ms: i64,
     pub(super) route: &'a Route,
+    modality: Modality,
 }
 
 impl<'a> Upstream<'a> {
@@ -53,8 +55,13 @@ impl<'a> Upstream<'a> {
         Outgoing::upstream(request, &self.homes, secret)
     }
 
-    pub(super) fn call_timeout_ms(&self) -> u64 {
-        u64::try_from(self.provider.call_timeout_ms).unwrap_or(0)
+    /// The limits of a reply: pictures and films may be inside of it.
+    pub(super) fn limits(&self) -> Limits {
+        let call_timeout_ms = u64::try_from(self.provider.call_timeout_ms).unwrap_or(0);
+        match self.modality {
+            Modality::Chat => Limits::json(call_timeout_ms),
+            Modality::Image | Modality::Video => Limits::json_with_files(call_timeout_ms),
+        }
     }
 }
 
@@ -104,6 +111,7 @@ impl Worker {
                 Action::Cancel(call) => self.cancel(&claim.task, &call).await,
                 Action::Store => self.store_files(&claim.task).await,
             };
+            let outcome = self.keep_inline(&claim.task, outcome).await;
             let Some(due_ms) = self.commit(&mut claim, outcome).await else {
                 return i64::MAX;
             };
@@ -157,6 +165,7 @@ impl Worker {
             secret,
             now_ms: self.clock.now_ms(),
             route,
+            modality: task.order.modality,
         })
     }
 

@@ -8,6 +8,7 @@
 
 mod conversations;
 mod failover;
+mod inline;
 mod upstreams;
 
 use std::collections::BTreeMap;
