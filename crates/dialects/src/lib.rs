@@ -22,6 +22,7 @@ mod kie;
 mod kie_4o;
 mod kie_chat;
 mod kie_claude;
+mod kie_files;
 mod kie_kontext;
 mod kie_responses;
 mod kie_runway;
@@ -46,6 +47,8 @@ use domain::order::Order;
 use domain::upstream::{Call, Cursor, Fault, Next, Reply};
 use serde_json::{Map, Value};
 
+use kie_files::Kie;
+
 /// What a dialect may know about the attempt it speaks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -58,6 +61,19 @@ pub struct Context<'a> {
     /// The order's parameters in the provider's words, as the catalogue's route says them; only where
     /// work is started.
     pub fields: &'a Map<String, Value>,
+}
+
+/// A file of ours that a provider is to have.
+#[derive(Debug, Clone, Copy)]
+pub struct InputFile<'a> {
+    /// Start of the URLs of the provider's upload, without a slash at the end.
+    pub upload_url: &'a str,
+    /// A name that no other file has, with its ending.
+    pub name: &'a str,
+    /// Its size.
+    pub bytes: u64,
+    /// The file as a `data:` URL in base64.
+    pub content: &'a str,
 }
 
 /// No fields: the context of every call after the first.
@@ -94,6 +110,20 @@ pub trait Dialect: Send + Sync {
     fn cancel(&self, _order: &Order, _cx: &Context<'_>, _at: &Cursor) -> Option<Call> {
         None
     }
+
+    /// A call that gives the provider a file of ours before work is started; `None` where it takes
+    /// none. It may be made again: it only reads, as far as money is concerned.
+    fn upload(&self, _file: &InputFile<'_>, _cx: &Context<'_>) -> Option<Call> {
+        None
+    }
+
+    /// The link that the provider knows the file by.
+    ///
+    /// # Errors
+    /// What the provider complains about; `Ambiguous` when the reply makes no sense.
+    fn uploaded(&self, reply: &Reply) -> Result<String, Fault> {
+        Err(fault::nonsense(reply))
+    }
 }
 
 /// The dialect of a name in a provider file.
@@ -116,14 +146,14 @@ pub const DIALECTS: &[(&str, &dyn Dialect)] = &[
     ("fal", &queue::Queue(&fal::FAL)),
     ("gemini", &gemini::Gemini),
     ("gemini_veo", &queue::Queue(&gemini_veo::VEO)),
-    ("kie", &queue::Queue(&kie::MARKET)),
-    ("kie_4o", &queue::Queue(&kie_4o::PICTURES)),
-    ("kie_chat", &kie_chat::KieChat),
-    ("kie_claude", &kie_claude::KieClaude),
-    ("kie_kontext", &queue::Queue(&kie_kontext::KONTEXT)),
-    ("kie_responses", &kie_responses::KieResponses),
-    ("kie_runway", &queue::Queue(&kie_runway::RUNWAY)),
-    ("kie_veo", &queue::Queue(&kie_veo::VEO)),
+    ("kie", &Kie(queue::Queue(&kie::MARKET))),
+    ("kie_4o", &Kie(queue::Queue(&kie_4o::PICTURES))),
+    ("kie_chat", &Kie(kie_chat::KieChat)),
+    ("kie_claude", &Kie(kie_claude::KieClaude)),
+    ("kie_kontext", &Kie(queue::Queue(&kie_kontext::KONTEXT))),
+    ("kie_responses", &Kie(kie_responses::KieResponses)),
+    ("kie_runway", &Kie(queue::Queue(&kie_runway::RUNWAY))),
+    ("kie_veo", &Kie(queue::Queue(&kie_veo::VEO))),
     ("kling", &queue::Queue(&kling::KLING)),
     ("luma", &queue::Queue(&luma::LUMA)),
     ("luma_agents", &queue::Queue(&luma_agents::AGENTS)),

@@ -118,6 +118,15 @@ impl Catalogue {
         true
     }
 
+    /// Moves a provider's upload of files elsewhere; answers whether there is such a provider.
+    pub fn move_upload(&mut self, id: &str, upload_url: &str) -> bool {
+        let Some(provider) = self.providers.get_mut(id) else {
+            return false;
+        };
+        Arc::make_mut(provider).upload_url = Some(upload_url.to_owned());
+        true
+    }
+
     /// The routes an order may take, in the order to try them: those of its model's listings that take
     /// it and whose provider is usable. Where no listing of the model is usable at all, the sandbox
     /// alone, which takes all that the model does; it never stands in for a provider that merely failed.

@@ -147,6 +147,9 @@ pub struct Provider {
     pub concurrency: u32,
     /// How many creating calls it takes, for each credential; `None` for any number.
     pub rate: Option<Rate>,
+    /// Start of the URLs of its upload of files, without a slash at the end, where it has one; an
+    /// origin of its own.
+    pub upload_url: Option<String>,
     /// How files reach it, where a route says nothing else.
     pub delivery: Delivery,
     /// How parameters are said, where a route says nothing else.
@@ -174,6 +177,7 @@ impl Provider {
             call_timeout_ms: 3_000,
             concurrency: u32::MAX,
             rate: None,
+            upload_url: None,
             delivery: Delivery::Link,
             send: BTreeMap::new(),
         }

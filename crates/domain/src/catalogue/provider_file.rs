@@ -9,7 +9,7 @@ use crate::mapping::Mapping;
 use crate::order::{Modality, link};
 
 /// The keys of a provider file.
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 18] = [
     "id",
     "name",
     "dialect",
@@ -25,6 +25,7 @@ pub(super) const KEYS: [&str; 17] = [
     "call_timeout_ms",
     "concurrency",
     "rate",
+    "upload_url",
     "files",
     "send",
 ];
@@ -71,6 +72,7 @@ pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provi
         call_timeout_ms: time("call_timeout_ms", 60_000),
         concurrency: u32::try_from(concurrency).unwrap_or(1),
         rate: rate(root),
+        upload_url: root.get("upload_url").map(|item| base(&item)),
         delivery: root
             .get("files")
             .and_then(|item| item.choice(&Delivery::ALL))

@@ -42,6 +42,9 @@ pub fn load(config: &Config) -> Result<Catalogue, Vec<String>> {
             Some(base_url) => catalogue.move_provider(id, base_url),
             None => catalogue.provider(id).is_some(),
         };
+        if let Some(upload_url) = &settings.upload_url {
+            catalogue.move_upload(id, upload_url);
+        }
         if !is_known {
             // Not refused: settings outlive the catalogue they were written for.
             tracing::warn!(at = settings.at, "no provider is called {id}");

@@ -209,7 +209,7 @@ impl Layers {
             let (id, key) = rest.rsplit_once('.')?;
             return match key {
                 _ if id.is_empty() || id.contains('.') => None,
-                "base_url" => Some(Kind::Text),
+                "base_url" | "upload_url" => Some(Kind::Text),
                 "enabled" => Some(Kind::Flag),
                 _ => None,
             };
@@ -220,7 +220,7 @@ impl Layers {
     fn unknown(&mut self, at: String, key: &str) {
         let (section, _) = key.split_once('.').unwrap_or((key, ""));
         let known: Vec<&str> = match section {
-            "providers" => vec!["base_url", "enabled"],
+            "providers" => vec!["base_url", "enabled", "upload_url"],
             _ => {
                 let keys = self.settings.keys().filter_map(|key| key.split_once('.'));
                 let inside = keys.filter(|(known, _)| *known == section);

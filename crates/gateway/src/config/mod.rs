@@ -230,6 +230,8 @@ pub struct LogSettings {
 pub struct ProviderSettings {
     /// Instead of the catalogue's; without a slash at the end.
     pub base_url: Option<String>,
+    /// Where its upload of files is, instead of the catalogue's; without a slash at the end.
+    pub upload_url: Option<String>,
     /// Whether it is used.
     pub is_enabled: bool,
     /// Where it is set, for complaints: `path:line` or the name of a variable.

@@ -137,9 +137,11 @@ fn providers(reader: &mut Reader) -> BTreeMap<String, ProviderSettings> {
     for id in reader.layers.providers() {
         let base_url = format!("providers.{id}.base_url");
         let enabled = format!("providers.{id}.enabled");
-        let at = [&base_url, &enabled].map(|key| reader.at(key));
+        let upload_url = format!("providers.{id}.upload_url");
+        let at = [&base_url, &enabled, &upload_url].map(|key| reader.at(key));
         let settings = ProviderSettings {
             base_url: reader.optional(&base_url, self::base_url),
+            upload_url: reader.optional(&upload_url, self::base_url),
             is_enabled: match reader.layers.get(&enabled).map(|setting| &setting.value) {
                 Some(Value::Flag(flag)) => *flag,
                 _ => true,

@@ -113,6 +113,7 @@ fn every_setting_can_be_a_variable() {
         ("ROUTERBASE_LOG__LEVEL", "warn,gateway=debug"),
         ("ROUTERBASE_LOG__FORMAT", "json"),
         ("ROUTERBASE_PROVIDERS__KIE__BASE_URL", "http://127.0.0.1:9/"),
+        ("ROUTERBASE_PROVIDERS__KIE__UPLOAD_URL", "http://127.0.0.1:10/"),
         ("ROUTERBASE_PROVIDERS__MY__OWN__ENABLED", "false"),
         ("KIE_API_KEY", "hush-kie"),
         ("ROUTERBASE_URL", "http://client"),
@@ -142,6 +143,8 @@ fn every_setting_can_be_a_variable() {
     assert_eq!(config.log.format, LogFormat::Json);
     let kie = config.providers["kie"].base_url.as_deref();
     assert_eq!(kie, Some("http://127.0.0.1:9"));
+    let upload = config.providers["kie"].upload_url.as_deref();
+    assert_eq!(upload, Some("http://127.0.0.1:10"));
     assert!(!config.providers["my__own"].is_enabled);
     assert_eq!(config.secrets.get("KIE_API_KEY"), Some("hush-kie"));
     let at = &config.providers["my__own"].at;

@@ -157,6 +157,7 @@ impl Worker {
             return Err(unusable("the provider has no such credential"));
         }
         let own = std::iter::once(&provider.base_url).chain(&provider.origins);
+        let own = own.chain(&provider.upload_url);
         let homes: Result<Vec<Url>, _> = own.map(|home| Url::parse(home)).collect();
         Ok(Upstream {
             provider,
