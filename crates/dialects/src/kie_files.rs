@@ -73,13 +73,21 @@ impl<D: Dialect> Dialect for Kie<D> {
         match (reply.status, code.unwrap_or(reply.status), link) {
             (200, 200, Some(link)) => Ok(link.to_owned()),
             (200, 200, None) => Err(nonsense(reply)),
-            (401 | 402, _, _) | (_, 401 | 402, _) => {
-                Err(fault(FaultClass::Credential, reply, text_at(&body, &["/msg"])))
-            }
-            (429, _, _) | (_, 429, _) => {
-                Err(fault(FaultClass::Throttled, reply, text_at(&body, &["/msg"])))
-            }
-            _ => Err(fault(FaultClass::Unavailable, reply, text_at(&body, &["/msg"]))),
+            (401 | 402, _, _) | (_, 401 | 402, _) => Err(fault(
+                FaultClass::Credential,
+                reply,
+                text_at(&body, &["/msg"]),
+            )),
+            (429, _, _) | (_, 429, _) => Err(fault(
+                FaultClass::Throttled,
+                reply,
+                text_at(&body, &["/msg"]),
+            )),
+            _ => Err(fault(
+                FaultClass::Unavailable,
+                reply,
+                text_at(&body, &["/msg"]),
+            )),
         }
     }
 }
@@ -125,7 +133,8 @@ mod tests {
             file.bytes = BASE64_BYTES_MAX + 1;
             let request = kie.upload(&file, &cx).unwrap().request;
             assert_eq!(request.url, "https://files.kie.test/api/file-stream-upload");
-            let said = r#"{"success":true,"code":200,"data":{"downloadUrl":"https://x.test/a.png"}}"#;
+            let said =
+                r#"{"success":true,"code":200,"data":{"downloadUrl":"https://x.test/a.png"}}"#;
             let link = kie.uploaded(&reply(200, said));
             assert_eq!(link.unwrap(), "https://x.test/a.png");
         }

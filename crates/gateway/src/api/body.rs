@@ -1,10 +1,11 @@
-//! Request bodies: JSON, read strictly.
+//! Request bodies: JSON, read strictly. Those of runs may be larger, for the files they bring along.
 //!
 //! Invariant: what is read means one thing. Two values for one name, nesting beyond a limit, and
 //! everything JSON does not know are refused, never repaired.
 
 use std::cell::Cell;
 use std::fmt;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
@@ -13,11 +14,29 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{ApiError, Kind};
 
 /// Largest body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Largest body of a run, in bytes, with all its `data:` URLs.
+const RUN_BYTES_MAX: usize = 64 << 20;
+
+/// How many bytes bodies over [`BODY_BYTES_MAX`] may have together, in MiB. As each is there twice for a
+/// moment, as it came and as it was read, they take at most twice as much memory.
+const LARGE_MIB: u32 = 128;
+
+/// The room for large bodies: one for the whole program, as there is one memory.
+static LARGE: Semaphore = Semaphore::const_new(LARGE_MIB as usize);
+
+/// How long a large body waits for room, in milliseconds.
+const ROOM_MS: u64 = 10_000;
+
+/// How long a large body may take to arrive, in milliseconds.
+const LARGE_MS: u64 = 120_000;
 
 /// Deepest nesting of a body.
 const DEPTH_MAX: u8 = 64;
@@ -35,6 +54,72 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         check_type(request.headers())?;
         let bytes = read(request).await?;
         Ok(Self(object(&bytes)?))
+    }
+}
+
+/// The body of a run: a JSON object, large if it brings files along.
+pub(super) struct RunFields {
+    pub(super) value: Value,
+    /// Whether it is over what a body without files may have.
+    pub(super) is_large: bool,
+    /// Its room; given back with it.
+    _room: Option<SemaphorePermit<'static>>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for RunFields {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        check_type(request.headers())?;
+        let length = announced(request.headers());
+        let mut body = Limited::new(request.into_body(), RUN_BYTES_MAX);
+        let mut bytes = Vec::new();
+        let mut room = None;
+        check_length(length, RUN_BYTES_MAX)?;
+        let until = Instant::now() + Duration::from_millis(LARGE_MS);
+        while let Some(frame) = next(&mut body, room.as_ref().map(|_| until)).await? {
+            bytes.extend_from_slice(&frame);
+            if bytes.len() > BODY_BYTES_MAX && room.is_none() {
+                let most = length.unwrap_or(RUN_BYTES_MAX as u64);
+                room = Some(room_for(most).await?);
+                // Growing by doubling would take more than there is room for.
+                let more = usize::try_from(most).unwrap_or(RUN_BYTES_MAX);
+                bytes.reserve_exact(more.saturating_sub(bytes.len()));
+            }
+        }
+        Ok(Self {
+            value: object(&bytes)?,
+            is_large: room.is_some(),
+            _room: room,
+        })
+    }
+}
+
+/// Room for a large body, as soon as there is some.
+async fn room_for(bytes: u64) -> Result<SemaphorePermit<'static>, ApiError> {
+    let mib = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(LARGE_MIB);
+    let room = LARGE.acquire_many(mib.min(LARGE_MIB));
+    match timeout(Duration::from_millis(ROOM_MS), room).await {
+        Ok(Ok(room)) => Ok(room),
+        _ => Err(ApiError::overloaded().because("no room for large bodies")),
+    }
+}
+
+/// The next bytes of a body; a large one has to come in time.
+async fn next(
+    body: &mut Limited<axum::body::Body>,
+    until: Option<Instant>,
+) -> Result<Option<Bytes>, ApiError> {
+    let frame = match until {
+        None => body.frame().await,
+        Some(until) => timeout_at(until, body.frame())
+            .await
+            .map_err(|_| ApiError::bad_request("The body came too slowly."))?,
+    };
+    match frame {
+        None => Ok(None),
+        Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Some(Err(error)) => Err(unread(&*error, RUN_BYTES_MAX)),
     }
 }
 
@@ -67,20 +152,35 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 async fn read(request: Request) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        let message = format!("The body must have at most {BODY_BYTES_MAX} bytes.");
-        ApiError::new(Kind::TooLarge, message)
-    };
-    let length = request.headers().get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
-        return Err(too_large());
-    }
+    check_length(announced(request.headers()), BODY_BYTES_MAX)?;
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
     match body.collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(ApiError::bad_request("The body ended before its length.")),
+        Err(error) => Err(unread(&*error, BODY_BYTES_MAX)),
+    }
+}
+
+/// The length that a head names.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn check_length(length: Option<u64>, bytes_max: usize) -> Result<(), ApiError> {
+    match length {
+        Some(length) if length > bytes_max as u64 => Err(too_large(bytes_max)),
+        _ => Ok(()),
+    }
+}
+
+fn too_large(bytes_max: usize) -> ApiError {
+    let message = format!("The body must have at most {bytes_max} bytes.");
+    ApiError::new(Kind::TooLarge, message)
+}
+
+fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), bytes_max: usize) -> ApiError {
+    match error.is::<LengthLimitError>() {
+        true => too_large(bytes_max),
+        false => ApiError::bad_request("The body ended before its length."),
     }
 }
 

@@ -38,7 +38,7 @@ words! {
     /// The endpoints that are counted apart.
     Endpoint {
         Submit = "submit", Estimate = "estimate", Task = "task", Tasks = "tasks",
-        Stream = "stream", Attempts = "attempts", Cancel = "cancel", Callbacks = "callbacks",
+        Stream = "stream", Attempts = "attempts", Cancel = "cancel", Files = "files", Callbacks = "callbacks",
         Models = "models", Keys = "keys", Billing = "billing", Receipts = "receipts",
         Admin = "admin", Probe = "probe", Docs = "docs", Results = "results", Other = "other",
     }

@@ -13,8 +13,8 @@ use utoipa::{IntoResponses, Modify, OpenApi as _};
 
 use super::tag::{KnownTags, tagged};
 use super::{
-    ApiError, ErrorBody, admin, alerts, billing, callbacks, keys, list, models, probe, receipts,
-    refusals, shape, stream, submit, task, topup, transactions,
+    ApiError, ErrorBody, admin, alerts, billing, callbacks, files, keys, list, models, probe,
+    receipts, refusals, shape, stream, submit, task, topup, transactions,
 };
 
 /// The page. It brings its own script and style, and asks only for `/openapi.json`.
@@ -30,7 +30,7 @@ const PAGE: &str = include_str!("docs.html");
             ignored; known ones are checked. Instants are RFC 3339 in UTC; a credit is a US dollar.",
     ),
     paths(
-        submit::submit, submit::estimate,
+        submit::submit, submit::estimate, files::upload,
         list::list, task::read, stream::follow, task::attempts, task::cancel,
         models::list, models::read, models::schema, models::prices,
         callbacks::list, callbacks::read, callbacks::replay, callbacks::secret, callbacks::rotate,
@@ -51,6 +51,7 @@ const PAGE: &str = include_str!("docs.html");
     tags(
         (name = "Run", description = "Submitting work."),
         (name = "Tasks", description = "What became of it."),
+        (name = "Files", description = "What orders start from: pictures, films and sounds of your own."),
         (name = "Models", description = "What can be run, and what it costs. No key is wanted."),
         (name = "Callbacks", description = "Finished tasks, sent to you and signed."),
         (name = "Keys", description = "Who may do what."),

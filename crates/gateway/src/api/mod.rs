@@ -15,7 +15,9 @@ pub mod counters;
 pub mod desk;
 mod document;
 mod error;
+pub mod files;
 mod front;
+mod inline;
 mod keys;
 mod list;
 mod models;
@@ -54,6 +56,7 @@ use counters::{Counters, Endpoint};
 use desk::Desk;
 pub use document::openapi;
 pub use error::{ApiError, ErrorBody, Kind};
+use files::Shelf;
 use front::FrontLayer;
 pub use switchboard::Switchboard;
 
@@ -79,6 +82,8 @@ pub struct Api {
     pub may_call: Arc<MayCall>,
     /// Sends a test callback.
     pub send_test: Arc<dyn Fn(TestCallback) -> BoxFuture<'static, TestResult> + Send + Sync>,
+    /// Where files of clients go.
+    pub shelf: Shelf,
     /// Payments and mails, as far as they are set up.
     pub desk: Desk,
     /// The text of the metrics page.
@@ -160,6 +165,7 @@ fn tasks(routes: Routes) -> Routes {
             Endpoint::Estimate,
             post(submit::estimate),
         )
+        .at("/api/v1/files", Endpoint::Files, post(files::upload))
         .at("/api/v1/run/tasks", Endpoint::Tasks, get(list::list))
         .at(one, Endpoint::Task, get(task::read))
         .at(&below("events"), Endpoint::Stream, get(stream::follow))

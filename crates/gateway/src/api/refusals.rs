@@ -54,6 +54,17 @@ refusals! {
     NotFree: Conflict, "The account has not so much that is free.",
         "The account has not so much that is free.";
     TooLarge: TooLarge, "The body is over 1 MiB.", "The body must have at most 1048576 bytes.";
+    Malformed: BadRequest, "The body is no form, or it is malformed or broken off.",
+        "The form ended before its last boundary.";
+    FileTooLarge: TooLarge, "The file is over the size that the operator allows, 100 MiB unless set otherwise.",
+        "file must have at most 104857600 bytes.", { "param": "file" };
+    BodyTooLarge: TooLarge,
+        "The body is over 1 MiB without its `data:` URLs or over 64 MiB with them, or one of them holds \
+         more than 10 MiB.",
+        "The body must have at most 1048576 bytes without its data: URLs.";
+    UnknownType: Validation, "The form has no file, something else, or a file of a type that is not taken.",
+        "file must be a picture, a film or a sound of a known type.",
+        { "param": "file", "allowed": ["image/png", "video/mp4"] };
     Invalid: Validation, "A field is missing or its value is not allowed.",
         "video_params.duration must be one of the numbers 5, 10.",
         { "param": "video_params.duration", "allowed": [5, 10] };

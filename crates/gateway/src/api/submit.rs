@@ -19,14 +19,15 @@ use utoipa::ToSchema;
 
 use super::admission::offer;
 use super::allowance;
-use super::body::Fields;
+use super::body::RunFields;
 use super::caller::{Caller, Run};
 use super::counters::Submitted;
 use super::error::{ApiError, Kind};
+use super::inline;
 use super::prefer::{IDEMPOTENCY_KEY, Wishes};
 use super::refusals::{
-    BadRequest, FeatureDisabled, InsufficientCredits, Invalid, Maintenance, NotFound, RateLimited,
-    TooLarge, Unauthorized, Unavailable,
+    BadRequest, BodyTooLarge, FeatureDisabled, InsufficientCredits, Invalid, Maintenance, NotFound,
+    RateLimited, Unauthorized, Unavailable,
 };
 use super::shape::SubmitBody;
 use super::switchboard::check_open;
@@ -59,7 +60,7 @@ static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
                 ("RateLimit" = Option<String>, description = "What the key's limits leave: `\"rpm\";r=19;t=60`. Only for a key that has any."),
                 ("RateLimit-Policy" = Option<String>, description = "The key's limits: `\"rpm\";q=20;w=60`."),
             )),
-        BadRequest, Unauthorized, InsufficientCredits, NotFound, TooLarge, Invalid, RateLimited,
+        BadRequest, Unauthorized, InsufficientCredits, NotFound, BodyTooLarge, Invalid, RateLimited,
         Maintenance, Unavailable, FeatureDisabled,
     )
 )]
@@ -68,9 +69,9 @@ pub(super) async fn submit(
     caller: Caller<Run>,
     Id(model): Id,
     wishes: Wishes,
-    Fields(body): Fields,
+    body: RunFields,
 ) -> Result<Response, ApiError> {
-    let result = admit(&api, &caller.0, &model, &wishes, &body).await;
+    let result = admit(&api, &caller.0, &model, &wishes, body).await;
     api.counters.submitted(match &result {
         Ok(admitted) if admitted.is_replay => Submitted::Replayed,
         Ok(_) => Submitted::Accepted,
@@ -103,11 +104,11 @@ async fn admit(
     caller: &Principal,
     model: &str,
     wishes: &Wishes,
-    body: &Value,
+    mut body: RunFields,
 ) -> Result<Admitted, ApiError> {
     let wish = wishes.idempotency_key.as_ref().map(|key| Idempotency {
         key: key.clone(),
-        fingerprint: fingerprint(model, body, wishes.scenario),
+        fingerprint: fingerprint(model, &body.value, wishes.scenario),
         reply: String::new(),
     });
     // What was recorded once is told again, whatever has been switched off since.
@@ -118,7 +119,11 @@ async fn admit(
     }
     let switches = api.switches().await?;
     check_open(&switches)?;
-    let offer = offer(api, &switches, caller, model, body, wishes.scenario)?;
+    let files = inline::take(&mut body)?;
+    let mut offer = offer(api, &switches, caller, model, &body.value, wishes.scenario)?;
+    let order = &mut offer.submission.order;
+    let kept = inline::keep(api, &caller.account, files, order).await?;
+    drop(body);
     let now_ms = api.clock.now_ms();
     let id = TaskId::mint(now_ms, &api.entropy.bytes());
     let reply = reply(&id, &offer.submission.ignored);
@@ -132,6 +137,9 @@ async fn admit(
     if admission == Admission::KeyChanged {
         task.is_metered = !task.is_metered;
         admission = api.store.submit(&task, idempotency).await?;
+    }
+    if !matches!(admission, Admission::Accepted(_)) {
+        kept.drop(api, &caller.account).await;
     }
     admitted(admission, reply, hold)
 }
@@ -177,15 +185,31 @@ fn reply(id: &TaskId, ignored: &[String]) -> String {
 /// client wrote them does not matter.
 fn fingerprint(model: &str, body: &Value, scenario: Option<Scenario>) -> String {
     let mut hash = Sha256::new();
-    for part in [
-        model.to_owned(),
-        body.to_string(),
-        json!(scenario).to_string(),
-    ] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
+    let scenario = json!(scenario).to_string();
+    hash.update(model.as_bytes());
+    hash.update([0]);
+    // Large bodies are not written out for it.
+    let mut written = Hashed(hash);
+    let _ = serde_json::to_writer(&mut written, body);
+    let Hashed(mut hash) = written;
+    hash.update([0]);
+    hash.update(scenario.as_bytes());
+    hash.update([0]);
     hex::encode(hash.finalize())
+}
+
+/// Hashes what is written; it never fails.
+struct Hashed(Sha256);
+
+impl std::io::Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The reply together with the task, if it ends in time.
@@ -256,7 +280,7 @@ pub(super) struct EstimateLine {
     request_body = SubmitBody,
     responses(
         (status = 200, description = "What it would cost.", body = Estimate),
-        BadRequest, Unauthorized, NotFound, TooLarge, Invalid, Unavailable, FeatureDisabled,
+        BadRequest, Unauthorized, NotFound, BodyTooLarge, Invalid, Unavailable, FeatureDisabled,
     )
 )]
 pub(super) async fn estimate(
@@ -264,10 +288,12 @@ pub(super) async fn estimate(
     caller: Caller<Run>,
     Id(model): Id,
     wishes: Wishes,
-    Fields(body): Fields,
+    mut body: RunFields,
 ) -> Result<Json<Estimate>, ApiError> {
     let switches = api.switches().await?;
-    let offer = offer(&api, &switches, &caller.0, &model, &body, wishes.scenario)?;
+    inline::take(&mut body)?;
+    let body = &body.value;
+    let offer = offer(&api, &switches, &caller.0, &model, body, wishes.scenario)?;
     let order = &offer.submission.order;
     let lines = offer.listed.breakdown(order);
     let line = |line: Line| EstimateLine {

@@ -8,13 +8,13 @@ pub mod bootstrap;
 mod catalogue;
 mod clocks;
 mod error;
+pub mod files;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use domain::catalogue::{Abilities, Catalogue, Provider};
 use domain::key::ApiKey;
 use futures_util::future::OptionFuture;
@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::{self, EdgeSettings};
 use crate::entropy::Entropy;
-use crate::media::{self, Media, MediaSettings};
+use crate::media::{Media, MediaSettings};
 use crate::metrics::{Metrics, Program};
 use crate::net::{Net, NetSettings};
 use crate::sandbox::Upstream;
@@ -162,7 +162,8 @@ impl App {
         let role = parts.config.server.role;
         let is_draining = Arc::new(AtomicBool::new(false));
         let callbacks = Arc::new(parts.callbacks(public_url.clone()));
-        let api = Arc::new(parts.api(&callbacks, public_url, Arc::clone(&is_draining)));
+        let api = parts.api(&callbacks, public_url.clone(), Arc::clone(&is_draining));
+        let api = Arc::new(api);
         let router = match role.answers() {
             true => crate::api::router(api, parts.results()),
             false => crate::api::router_of_probes(api),
@@ -183,7 +184,7 @@ impl App {
         };
         let working = async {
             if role.works() {
-                let worker = Arc::new(parts.worker());
+                let worker = Arc::new(parts.worker(public_url));
                 let sweeper = parts.sweeper();
                 let alerts = post.map(|post| parts.alerts(post).run(stop.clone()));
                 tokio::join!(
@@ -325,6 +326,7 @@ impl Parts {
         let own_origin = Url::parse(&public_url).ok().map(|url| url.origin());
         Api {
             desk: self.desk(&public_url),
+            shelf: self.shelf(),
             store: self.store.clone(),
             catalogue: Arc::clone(&self.catalogue),
             clock: self.clock.clone(),
@@ -356,11 +358,6 @@ impl Parts {
         }
     }
 
-    fn results(&self) -> Router {
-        let (store, media) = (self.store.clone(), self.media.clone());
-        media::router(store, media, self.clock.clone())
-    }
-
     fn callbacks(&self, public_url: String) -> Callbacks {
         Callbacks::new(
             self.store.clone(),
@@ -372,7 +369,7 @@ impl Parts {
         .with_metrics(self.metrics.clone())
     }
 
-    fn worker(&self) -> Worker {
+    fn worker(&self, public_url: String) -> Worker {
         Worker::new(WorkerParts {
             store: self.store.clone(),
             catalogue: Arc::clone(&self.catalogue),
@@ -383,6 +380,7 @@ impl Parts {
             secret: self.secret.clone(),
             settings: WorkerSettings {
                 concurrency: usize::try_from(self.config.worker.concurrency).unwrap_or(usize::MAX),
+                public_url,
             },
             traffic: self.traffic.clone(),
         })

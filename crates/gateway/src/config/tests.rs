@@ -113,7 +113,10 @@ fn every_setting_can_be_a_variable() {
         ("ROUTERBASE_LOG__LEVEL", "warn,gateway=debug"),
         ("ROUTERBASE_LOG__FORMAT", "json"),
         ("ROUTERBASE_PROVIDERS__KIE__BASE_URL", "http://127.0.0.1:9/"),
-        ("ROUTERBASE_PROVIDERS__KIE__UPLOAD_URL", "http://127.0.0.1:10/"),
+        (
+            "ROUTERBASE_PROVIDERS__KIE__UPLOAD_URL",
+            "http://127.0.0.1:10/",
+        ),
         ("ROUTERBASE_PROVIDERS__MY__OWN__ENABLED", "false"),
         ("KIE_API_KEY", "hush-kie"),
         ("ROUTERBASE_URL", "http://client"),

@@ -3,6 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::time::{Instant, timeout_at};
 
 use super::MediaError;
 use crate::net::Download;
@@ -11,6 +14,8 @@ use crate::net::Download;
 pub enum Incoming {
     /// From an upstream, on the way.
     Download(Download),
+    /// From a client, until a moment.
+    Upload(BoxStream<'static, Result<Bytes, MediaError>>, Instant),
     /// From here.
     Bytes(Bytes),
 }
@@ -31,6 +36,7 @@ impl Incoming {
     pub(super) fn announced_bytes(&self) -> Option<u64> {
         match self {
             Self::Download(download) => download.content_length,
+            Self::Upload(..) => None,
             Self::Bytes(bytes) => u64::try_from(bytes.len()).ok(),
         }
     }
@@ -42,6 +48,10 @@ impl Incoming {
                 let chunk = download.body.chunk().await;
                 chunk.map_err(|error| MediaError::Later(error.to_string()))
             }
+            Self::Upload(chunks, until) => match timeout_at(*until, chunks.next()).await {
+                Ok(chunk) => chunk.transpose(),
+                Err(_) => Err(MediaError::Cut),
+            },
             Self::Bytes(bytes) if bytes.is_empty() => Ok(None),
             Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
         }

@@ -10,6 +10,22 @@ pub(super) const EXTENSIONS: [&str; 12] = [
     "png", "jpg", "gif", "webp", "wav", "webm", "mp3", "ogg", "avif", "mov", "m4a", "mp4",
 ];
 
+/// Every media type that a judgement can give.
+pub const CONTENT_TYPES: [&str; 12] = [
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "audio/wav",
+    "video/webm",
+    "audio/mpeg",
+    "audio/ogg",
+    "image/avif",
+    "video/quicktime",
+    "audio/mp4",
+    "video/mp4",
+];
+
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judged {
@@ -225,6 +241,10 @@ mod tests {
         let mut given: Vec<_> = given.filter_map(|text| text.split('"').nth(2)).collect();
         given.retain(|extension| !extension.contains('('));
         assert_eq!(given, EXTENSIONS);
+        let types = include_str!("judge.rs").split("Judged::new(\"").skip(1);
+        let mut types: Vec<_> = types.filter_map(|text| text.split('"').next()).collect();
+        types.retain(|kind| kind.contains('/'));
+        assert_eq!(types, CONTENT_TYPES);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Result files: copied from upstreams, verified, served, removed in time.
+//! Files: results copied from upstreams and uploads of clients, verified, served, removed in time.
 //!
 //! Invariant: a file counts as stored only after its whole length was written, hashed on the way and
 //! found again in the object store. Its name cannot be guessed and is the same each time the copy is
@@ -13,6 +13,7 @@ mod judge;
 mod objects;
 mod range;
 mod serve;
+mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,8 +29,9 @@ use sha2::{Digest, Sha256};
 
 pub use incoming::Incoming;
 use judge::EXTENSIONS;
-pub use judge::{HEAD_BYTES, Judged, judge};
+pub use judge::{CONTENT_TYPES, HEAD_BYTES, Judged, judge};
 pub use serve::router;
+pub use uploads::{NewFile, Unkept, Uploads, is_upload};
 
 /// Size of the parts of an upload, the least that S3 takes. A smaller file is written at once.
 const PART_BYTES: usize = 5 << 20;
@@ -49,6 +51,12 @@ pub enum MediaError {
     /// It will not work: the content is not what may be kept.
     #[error("not to be stored: {0}")]
     Never(String),
+    /// It has more bytes than this.
+    #[error("not to be stored: the file is over {0} bytes")]
+    TooLarge(u64),
+    /// A client stopped sending it.
+    #[error("not stored: the file broke off")]
+    Cut,
     /// The settings do not name an object store.
     #[error("media.url: {0}")]
     Settings(String),
@@ -140,8 +148,9 @@ impl Media {
         mut incoming: Incoming,
         now_ms: i64,
     ) -> Result<StoredFile, MediaError> {
+        let bytes_max = self.settings.bytes_max;
         if let Some(bytes) = incoming.announced_bytes() {
-            self.check_size(bytes)?;
+            check_size(bytes, bytes_max)?;
         }
         let first = incoming.at_least(PART_BYTES).await?;
         if first.is_empty() {
@@ -152,8 +161,19 @@ impl Media {
             MediaError::Never("the file is of no type that may be kept".to_owned())
         })?;
         let path = self.path(task, index, &result_name(index, judged.extension));
-        let copied = self.copy(path, first, incoming).await?;
+        let copied = self.copy(path, first, incoming, bytes_max).await?;
         Ok(described(copied, judged, self.expires_ms(now_ms)))
+    }
+
+    /// The whole of a stored file; for those that are small.
+    ///
+    /// # Errors
+    /// It has more bytes than `bytes_max`, or the object store did not give it.
+    pub async fn read(&self, path: &str, bytes_max: u64) -> Result<Bytes, MediaError> {
+        let found = self.objects.get(&Path::from(path)).await;
+        let found = found.map_err(|error| unstored(&error))?;
+        check_size(found.meta.size, bytes_max)?;
+        found.bytes().await.map_err(|error| unstored(&error))
     }
 
     /// Stores an answer as a text file.
@@ -175,7 +195,8 @@ impl Media {
         };
         let path = self.path(task, index, ANSWER);
         let text = Bytes::copy_from_slice(text.as_bytes());
-        let copied = self.copy(path, text, Incoming::Bytes(Bytes::new())).await?;
+        let (rest, bytes_max) = (Incoming::Bytes(Bytes::new()), self.settings.bytes_max);
+        let copied = self.copy(path, text, rest, bytes_max).await?;
         Ok(described(copied, judged, self.expires_ms(now_ms)))
     }
 
@@ -223,17 +244,15 @@ impl Media {
         now_ms.saturating_add(self.settings.retention_ms)
     }
 
-    fn check_size(&self, bytes: u64) -> Result<(), MediaError> {
-        let limit = self.settings.bytes_max;
-        if bytes <= limit {
-            return Ok(());
-        }
-        Err(MediaError::Never(format!("the file is over {limit} bytes")))
-    }
-
-    async fn copy(&self, path: String, first: Bytes, rest: Incoming) -> Result<Copied, MediaError> {
+    async fn copy(
+        &self,
+        path: String,
+        first: Bytes,
+        rest: Incoming,
+        bytes_max: u64,
+    ) -> Result<Copied, MediaError> {
         self.tidy_up(&path).await;
-        let copied = self.copy_unverified(&path, first, rest).await;
+        let copied = self.copy_unverified(&path, first, rest, bytes_max).await;
         if copied.is_err() {
             self.tidy_up(&path).await;
         }
@@ -257,10 +276,11 @@ impl Media {
         path: &str,
         first: Bytes,
         rest: Incoming,
+        bytes_max: u64,
     ) -> Result<(u64, String), MediaError> {
         let location = Path::from(path);
         if first.len() < PART_BYTES {
-            self.check_size(first.len() as u64)?;
+            check_size(first.len() as u64, bytes_max)?;
             let sha256 = hex::encode(Sha256::digest(&first));
             let bytes = first.len() as u64;
             let put = self.objects.put(&location, first.into()).await;
@@ -270,7 +290,7 @@ impl Media {
         let upload = self.objects.put_multipart(&location).await;
         let upload = upload.map_err(|error| unstored(&error))?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        match self.pour(&mut upload, first, rest).await {
+        match pour(&mut upload, first, rest, bytes_max).await {
             Ok(sum) => {
                 upload.finish().await.map_err(|error| unstored(&error))?;
                 Ok(sum)
@@ -285,29 +305,6 @@ impl Media {
                 Err(error)
             }
         }
-    }
-
-    async fn pour(
-        &self,
-        upload: &mut WriteMultipart,
-        first: Bytes,
-        mut rest: Incoming,
-    ) -> Result<(u64, String), MediaError> {
-        let mut hash = Sha256::new();
-        let mut bytes = 0_u64;
-        let mut next = Some(first);
-        while let Some(chunk) = next {
-            bytes = bytes.saturating_add(chunk.len() as u64);
-            self.check_size(bytes)?;
-            hash.update(&chunk);
-            let room = upload.wait_for_capacity(PARTS).await;
-            room.map_err(|error| unstored(&error))?;
-            upload.put(chunk);
-            next = rest.chunk().await?;
-        }
-        let written = upload.wait_for_capacity(0).await;
-        written.map_err(|error| unstored(&error))?;
-        Ok((bytes, hex::encode(hash.finalize())))
     }
 
     /// Removes what a broken copy left in a folder: the object store writes to the file's name, `#`
@@ -328,6 +325,36 @@ impl Media {
         // Refused, as it should be, when there is a file in it.
         let _ = tokio::fs::remove_dir(&folder).await;
     }
+}
+
+async fn pour(
+    upload: &mut WriteMultipart,
+    first: Bytes,
+    mut rest: Incoming,
+    bytes_max: u64,
+) -> Result<(u64, String), MediaError> {
+    let mut hash = Sha256::new();
+    let mut bytes = 0_u64;
+    let mut next = Some(first);
+    while let Some(chunk) = next {
+        bytes = bytes.saturating_add(chunk.len() as u64);
+        check_size(bytes, bytes_max)?;
+        hash.update(&chunk);
+        let room = upload.wait_for_capacity(PARTS).await;
+        room.map_err(|error| unstored(&error))?;
+        upload.put(chunk);
+        next = rest.chunk().await?;
+    }
+    let written = upload.wait_for_capacity(0).await;
+    written.map_err(|error| unstored(&error))?;
+    Ok((bytes, hex::encode(hash.finalize())))
+}
+
+fn check_size(bytes: u64, bytes_max: u64) -> Result<(), MediaError> {
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(MediaError::TooLarge(bytes_max))
 }
 
 fn result_name(index: usize, extension: &str) -> String {

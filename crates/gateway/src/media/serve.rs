@@ -1,4 +1,4 @@
-//! Serving result files: public, by unguessable name, with ranges, never as a page.
+//! Serving files, results and uploads: public, by unguessable name, with ranges, never as a page.
 //!
 //! Invariant: a path is looked up among the stored files before anything is read, so that no request
 //! reaches another object of the store, or another file of the machine.
@@ -23,6 +23,7 @@ use serde_json::json;
 
 use super::Media;
 use super::range::{Asked, asked_range};
+use super::uploads::is_upload;
 use crate::clock::Clock;
 use crate::store::Store;
 use crate::store::files::FileRead;
@@ -33,7 +34,7 @@ struct Results {
     clock: Clock,
 }
 
-/// `GET /results/{unguessable}/{name}`.
+/// `GET /results/{unguessable}/{name}`, and the same below `/files` for what clients uploaded.
 pub fn router(store: Store, media: Media, clock: Clock) -> Router {
     let results = Arc::new(Results {
         store,
@@ -42,6 +43,7 @@ pub fn router(store: Store, media: Media, clock: Clock) -> Router {
     });
     Router::new()
         .route("/results/{*path}", get(result))
+        .route("/files/{*path}", get(upload))
         .with_state(results)
 }
 
@@ -68,7 +70,31 @@ async fn result(
     headers: HeaderMap,
 ) -> Response {
     let path = path.map(|Path(path)| path).unwrap_or_default();
-    match results.reply(&path, &method, &headers).await {
+    answer(&results, &path, !is_upload(&path), &method, &headers).await
+}
+
+async fn upload(
+    State(results): State<Arc<Results>>,
+    path: Result<Path<String>, PathRejection>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let path = path.map(|Path(path)| path).unwrap_or_default();
+    answer(&results, &path, is_upload(&path), &method, &headers).await
+}
+
+/// A file that belongs here; each has one address.
+async fn answer(
+    results: &Results,
+    path: &str,
+    belongs: bool,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response {
+    if !belongs {
+        return Refused::NotFound.into_response();
+    }
+    match results.reply(path, method, headers).await {
         Ok(reply) => reply,
         Err(refused) => refused.into_response(),
     }
@@ -205,7 +231,7 @@ impl IntoResponse for Refused {
             Self::NotFound => (
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "There is no such result, or it is past its time.",
+                "There is no such file, or it is past its time.",
             ),
             Self::Beyond { .. } => (
                 StatusCode::RANGE_NOT_SATISFIABLE,

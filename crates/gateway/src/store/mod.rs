@@ -28,6 +28,7 @@ pub mod submit;
 pub mod switches;
 pub mod tasks;
 pub mod transactions;
+pub mod uploads;
 mod waiting;
 pub mod work;
 

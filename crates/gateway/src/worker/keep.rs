@@ -112,7 +112,7 @@ fn answer_text(output: &Output) -> Option<&str> {
 fn unstored(task: &Task, error: &MediaError) -> Outcome {
     tracing::warn!(task = %task.id, %error, "a result could not be stored");
     match error {
-        MediaError::Later(_) | MediaError::Settings(_) => Outcome::NotStored,
-        MediaError::Never(_) => Outcome::Lost,
+        MediaError::Later(_) | MediaError::Cut | MediaError::Settings(_) => Outcome::NotStored,
+        MediaError::Never(_) | MediaError::TooLarge(_) => Outcome::Lost,
     }
 }

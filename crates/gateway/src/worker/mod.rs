@@ -5,6 +5,7 @@
 
 mod admit;
 mod converse;
+mod inputs;
 mod keep;
 mod owners;
 mod send;
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use inputs::Room;
 use owners::Owners;
 pub use sweep::Sweeper;
 
@@ -59,6 +61,8 @@ const PANICKED_MS: i64 = 60_000;
 pub struct WorkerSettings {
     /// Most steps at the same time.
     pub concurrency: usize,
+    /// Where clients reach the gateway, without a slash at the end: links to files of ours start so.
+    pub public_url: String,
 }
 
 /// Finds a dialect by the name in a provider file.
@@ -82,6 +86,8 @@ pub struct Worker {
     /// What tokens of attempts are derived from.
     secret: String,
     dialects: Dialects,
+    /// For files on their way to providers.
+    room: Room,
     /// Where steps run; `None` for the runtime.
     spawn: Option<Spawn>,
     /// Until when the leases were renewed, Unix milliseconds.
@@ -133,6 +139,7 @@ impl Worker {
             settings: parts.settings,
             metrics: Metrics::default(),
             dialects: dialects::dialect,
+            room: Room::new(),
             spawn: None,
         }
     }

@@ -6,14 +6,17 @@
 use dialects::Context;
 use domain::catalogue::SANDBOX;
 use domain::ids::AttemptId;
+use domain::order::Order;
 use domain::signing::derive;
 use domain::task::{Attempt, Outcome};
 use domain::upstream::{Call, Fault, FaultClass, Kind, Next};
 use serde_json::{Map, Value};
+use tokio::sync::SemaphorePermit;
 
 use super::Worker;
 use super::admit::verdict;
 use super::converse::followed;
+use super::inputs::Prepared;
 use super::step::Upstream;
 use crate::clock::Moment;
 use crate::net::{Connection, Outgoing, SendError};
@@ -106,9 +109,10 @@ impl Worker {
             Ok(upstream) => upstream,
             Err(fault) => return Some(Sent::silent(Outcome::Unsent(fault))),
         };
-        let call = match self.prepare(&task.order, &upstream, &attempt).await {
-            Ok(call) => call,
-            Err(fault) => return Some(Sent::judged(&fault, Outcome::Unsent(fault.clone()))),
+        // The room of the files is kept until they are sent.
+        let (call, _room) = match self.ready(&task.order, &upstream, &attempt).await {
+            Ok(ready) => ready,
+            Err(sent) => return Some(sent),
         };
         let outgoing = match upstream.outgoing(&call.request) {
             Ok(outgoing) => outgoing,
@@ -158,10 +162,24 @@ impl Worker {
         })
     }
 
+    /// The creating call with the files that it carries, and the room of those.
+    async fn ready<'a>(
+        &'a self,
+        order: &'a Order,
+        upstream: &Upstream<'_>,
+        attempt: &Attempt,
+    ) -> Result<(Call, Option<SemaphorePermit<'a>>), Sent> {
+        let delivered = self.delivered(upstream, order, attempt).await;
+        let Prepared { order, room } = delivered.map_err(undelivered)?;
+        let call = self.prepare(&order, upstream, attempt).await;
+        let call = call.map_err(|fault| Sent::judged(&fault.clone(), Outcome::Unsent(fault)))?;
+        Ok((call, room))
+    }
+
     /// The calls before the creating one; they create nothing and may be made again.
     async fn prepare(
         &self,
-        order: &domain::order::Order,
+        order: &Order,
         upstream: &Upstream<'_>,
         attempt: &Attempt,
     ) -> Result<Call, Fault> {
@@ -188,11 +206,7 @@ impl Worker {
     }
 
     /// The order's parameters in the provider's words. The sandbox reads the order itself.
-    fn fields(
-        &self,
-        upstream: &Upstream<'_>,
-        order: &domain::order::Order,
-    ) -> Result<Map<String, Value>, Fault> {
+    fn fields(&self, upstream: &Upstream<'_>, order: &Order) -> Result<Map<String, Value>, Fault> {
         if upstream.provider.id == SANDBOX {
             return Ok(Map::new());
         }
@@ -241,6 +255,17 @@ fn created(next: Result<Next, Fault>) -> Outcome {
             FaultClass::Failed => Outcome::Failed(fault),
             FaultClass::NotFound | FaultClass::Ambiguous => Outcome::Unanswered,
         },
+    }
+}
+
+/// Files that cannot be brought along say something about the provider only where its upload refused
+/// them: what else goes wrong is the client's, or that of somebody else's server.
+fn undelivered(fault: Fault) -> Sent {
+    match fault.class {
+        FaultClass::Credential | FaultClass::Throttled => {
+            Sent::judged(&fault.clone(), Outcome::Unsent(fault))
+        }
+        _ => Sent::silent(Outcome::Unsent(fault)),
     }
 }
 

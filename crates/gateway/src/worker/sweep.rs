@@ -1,4 +1,4 @@
-//! What is seen to in time: result files past their retention, old idempotency keys, parked tasks that
+//! What is seen to in time: files past their retention, old idempotency keys, parked tasks that
 //! a raised limit has a place for or that are past their deadline.
 //!
 //! Invariant: every sweep is idempotent and may run on any number of nodes at once.
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::media::Media;
 use crate::store::files::of_remnant;
+use crate::store::uploads::of_upload;
 use crate::store::{Store, StoreError};
 
 /// How often it looks, in seconds.
@@ -67,9 +68,10 @@ impl Sweeper {
                     return Ok(removed);
                 }
                 // The object goes first: a crash in between leaves a row that is swept again.
-                let done = match of_remnant(&path) {
-                    Some((task, index)) => self.media.remove_remnant(&task, index).await,
-                    None => self.media.remove(&path).await,
+                let done = match (of_remnant(&path), of_upload(&path)) {
+                    (Some((task, index)), _) => self.media.remove_remnant(&task, index).await,
+                    (None, Some(folder)) => self.media.remove_upload(folder).await,
+                    (None, None) => self.media.remove(&path).await,
                 };
                 match done {
                     Ok(()) => {

@@ -197,7 +197,7 @@ async fn bodies_over_a_mebibyte_are_413() {
     reply.refusal(413, "too_large");
     let chunk = "y".repeat(0x8000);
     let mut text = format!(
-        "POST /api/v1/run/{IMAGE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+        "POST /api/v1/api-keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
          Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
         world.key
     );

@@ -133,6 +133,8 @@ async fn what_no_route_takes_is_refused_with_what_is_allowed() {
     let both =
         submit(json!({"image_urls": ["https://example.com/a.png", "https://example.com/b.png"]}));
     assert_eq!(both.await.invalid(), "image_params.image_urls");
+    let data = submit(json!({"image_urls": ["data:image/png;base64,QUJD"]})).await;
+    assert_eq!(data.invalid(), "image_params.image_urls[0]");
 }
 
 #[tokio::test]

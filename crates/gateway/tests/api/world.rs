@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -28,6 +28,7 @@ use gateway::traffic::Traffic;
 use serde_json::{Value, json};
 
 use crate::client::Call;
+use crate::place;
 
 pub const IMAGE: &str = "image_generate.imagen_4";
 pub const VIDEO: &str = "video_generate.kling_2_6";
@@ -44,7 +45,7 @@ pub struct World {
     pub account: AccountId,
     pub key: String,
     pub tests_sent: Arc<Mutex<Vec<TestCallback>>>,
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl World {
@@ -59,7 +60,7 @@ impl World {
         let url = format!("sqlite://{}/gateway.db", folder.display());
         let store = Store::open(&url, Access::Server, 0).await.unwrap();
         let tests_sent = Arc::new(Mutex::new(Vec::new()));
-        let mut api = api(store.clone(), Arc::clone(&tests_sent));
+        let mut api = api(store.clone(), Arc::clone(&tests_sent), &folder);
         change(&mut api);
         let api = Arc::new(api);
         let address = serve(&api).await;
@@ -131,7 +132,11 @@ impl World {
 
     /// A second node on the same store.
     pub async fn node(&self) -> SocketAddr {
-        let api = api(self.store.clone(), Arc::clone(&self.tests_sent));
+        let api = api(
+            self.store.clone(),
+            Arc::clone(&self.tests_sent),
+            &self.folder,
+        );
         serve(&Arc::new(api)).await
     }
 
@@ -257,9 +262,10 @@ pub fn progress(progress: Option<f64>) -> Outcome {
     })
 }
 
-fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>) -> Api {
+fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>, folder: &Path) -> Api {
     let catalogue = catalogue();
     Api {
+        shelf: place::shelf(&store, folder),
         traffic: Traffic::new(&catalogue, &BTreeMap::new()),
         store,
         catalogue: Arc::new(catalogue),

@@ -50,7 +50,10 @@ impl Bench {
             entropy: Entropy::system(),
             secret: "secret".to_owned(),
             traffic: Traffic::new(&shelf.catalogue, &BTreeMap::new()),
-            settings: WorkerSettings { concurrency: 4 },
+            settings: WorkerSettings {
+                concurrency: 4,
+                public_url: String::new(),
+            },
         });
         Self {
             shelf,

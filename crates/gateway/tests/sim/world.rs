@@ -181,6 +181,7 @@ impl World {
             traffic: Traffic::new(&self.catalogue, &BTreeMap::new()),
             settings: WorkerSettings {
                 concurrency: self.plan.concurrency,
+                public_url: String::new(),
             },
         });
         let number = self.started.fetch_add(1, Ordering::Relaxed);

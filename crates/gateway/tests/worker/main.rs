@@ -35,6 +35,9 @@ use gateway::worker::{Worker, WorkerParts, WorkerSettings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+/// Where clients would reach the gateway.
+const PUBLIC_URL: &str = "https://gateway.test";
+
 struct Bench {
     store: Store,
     worker: Arc<Worker>,
@@ -113,7 +116,10 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
         entropy: entropy.clone(),
         secret: "secret".to_owned(),
         traffic: traffic.clone(),
-        settings: WorkerSettings { concurrency: 64 },
+        settings: WorkerSettings {
+            concurrency: 64,
+            public_url: PUBLIC_URL.to_owned(),
+        },
     });
     let account = NewAccount {
         id: AccountId::mint(&entropy.bytes()),
