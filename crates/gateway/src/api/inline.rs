@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_data_url_is_read_with_and_without_padding() {
+    fn a_file_is_read_with_and_without_padding() {
         for text in ["data:image/png;base64,QUI=", "DATA:x/y;a=b;BASE64,QUI"] {
             assert_eq!(decoded(text).unwrap(), b"AB"[..], "{text}");
         }

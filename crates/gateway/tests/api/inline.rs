@@ -12,7 +12,7 @@ use crate::world::{IMAGE, NARROW, World};
 
 const NOTHING: Vec<String> = Vec::new();
 
-fn data_url(bytes: &[u8]) -> String {
+fn as_url(bytes: &[u8]) -> String {
     format!("data:text/html;base64,{}", STANDARD.encode(bytes))
 }
 
@@ -41,7 +41,7 @@ async fn a_file_in_an_order_is_stored_and_becomes_a_link() {
     // The last one is as large as one may be.
     for bytes in [40, 3 << 20, 10 << 20] {
         let content = png(bytes);
-        let reply = submit(&world, &[data_url(&content)]).await;
+        let reply = submit(&world, &[as_url(&content)]).await;
         // What a restart would find.
         let url = format!("sqlite://{}/gateway.db", world.folder.display());
         let store = Store::connect(&url, Access::Beside).await.unwrap();
@@ -56,8 +56,8 @@ async fn a_file_in_an_order_is_stored_and_becomes_a_link() {
 async fn a_file_that_is_none_is_named() {
     let world = World::new().await;
     for link in [
-        data_url(b"<html>"),
-        data_url(&png((10 << 20) + 1)),
+        as_url(b"<html>"),
+        as_url(&png((10 << 20) + 1)),
         "data:image/png;base64,AAA*".to_owned(),
         "data:image/png,AAAA".to_owned(),
         "data:image/png;base64,".to_owned(),
@@ -77,10 +77,10 @@ async fn a_file_that_is_none_is_named() {
 async fn what_is_refused_leaves_no_file() {
     let world = World::new().await;
     let path = format!("/api/v1/run/{NARROW}/estimate");
-    let body = order(&[data_url(&png(2 << 20))]);
+    let body = order(&[as_url(&png(2 << 20))]);
     world.post(&path, &body).send().await.ok();
     assert_eq!(found(&world), NOTHING, "an estimate stores nothing");
-    let two = [data_url(&png(40)), data_url(&png(41))];
+    let two = [as_url(&png(40)), as_url(&png(41))];
     let reply = submit(&world, &two).await;
     assert_eq!(reply.invalid(), "image_params.image_urls");
     assert_eq!(found(&world), NOTHING);
@@ -96,7 +96,7 @@ async fn what_is_refused_leaves_no_file() {
     assert_eq!(ended.unwrap().len(), 1);
     // A second file that is none ends the first one, too.
     let body = json!({"prompt": "x", "image_params": {"image_urls": [
-        data_url(&png(40)), "https://example.com/a.png", data_url(b"<html>"),
+        as_url(&png(40)), "https://example.com/a.png", as_url(b"<html>"),
     ]}});
     let reply = world.run(IMAGE, &body).send().await;
     if reply.status == 422 {
@@ -107,7 +107,7 @@ async fn what_is_refused_leaves_no_file() {
 #[tokio::test]
 async fn only_files_make_a_body_large() {
     let world = World::new().await;
-    let mut body = order(&[data_url(&png(2 << 20))]);
+    let mut body = order(&[as_url(&png(2 << 20))]);
     body["unknown"] = json!("x".repeat(2 << 20));
     let reply = world.run(NARROW, &body).send().await;
     reply.refusal(413, "too_large");
@@ -126,7 +126,7 @@ async fn only_files_make_a_body_large() {
 #[tokio::test]
 async fn a_repetition_stores_nothing_and_answers_the_same() {
     let world = World::new().await;
-    let (one, other) = (order(&[data_url(&png(40))]), order(&[data_url(&png(41))]));
+    let (one, other) = (order(&[as_url(&png(40))]), order(&[as_url(&png(41))]));
     let send = |body: &Value| {
         let call = world.run(NARROW, body);
         call.header("idempotency-key", "k").send()

@@ -9,13 +9,14 @@
 mod conversations;
 mod failover;
 mod inline;
+mod inputs;
 mod upstreams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::catalogue::{Catalogue, Provider, Route};
+use domain::catalogue::{Catalogue, Provider, Route, SourceFile};
 use domain::credits::Credits;
 use domain::ids::{AccountId, TaskId};
 use domain::key::{ApiKey, Grant};
@@ -57,12 +58,16 @@ impl Drop for Bench {
 }
 
 fn catalogue() -> Catalogue {
+    catalogue_with(Vec::new())
+}
+
+/// What is shipped, and more.
+fn catalogue_with(mut files: Vec<SourceFile>) -> Catalogue {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogue");
-    let mut files = Vec::new();
     for kind in ["models", "providers"] {
         for entry in std::fs::read_dir(root.join(kind)).unwrap() {
             let path = entry.unwrap().path();
-            files.push(domain::catalogue::SourceFile {
+            files.push(SourceFile {
                 path: format!("{kind}/{}", path.file_name().unwrap().to_str().unwrap()),
                 text: std::fs::read_to_string(&path).unwrap(),
             });
@@ -70,6 +75,17 @@ fn catalogue() -> Catalogue {
     }
     let dialects: Vec<&str> = dialects::DIALECTS.iter().map(|(name, _)| *name).collect();
     Catalogue::load(&files, &dialects).unwrap()
+}
+
+/// Where a bench keeps files.
+fn media(folder: &std::path::Path) -> Media {
+    let settings = MediaSettings {
+        url: format!("file://{}/media", folder.display()),
+        options: Vec::new(),
+        retention_ms: 86_400_000,
+        bytes_max: 1 << 30,
+    };
+    Media::open(settings, "secret").unwrap()
 }
 
 async fn bench(name: &str) -> Bench {
@@ -97,12 +113,7 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
         ..NetSettings::default()
     };
     let net = Net::new(egress, Some(local)).unwrap();
-    let settings = MediaSettings {
-        url: format!("file://{}/media", folder.display()),
-        options: Vec::new(),
-        retention_ms: 86_400_000,
-        bytes_max: 1 << 30,
-    };
+    let media = media(&folder);
     let pools = secrets
         .iter()
         .map(|(id, secret)| (id.clone(), Credential::pool(secret)));
@@ -111,7 +122,7 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
         store: store.clone(),
         catalogue: Arc::clone(&catalogue),
         net,
-        media: Media::open(settings, "secret").unwrap(),
+        media,
         clock: clock.clone(),
         entropy: entropy.clone(),
         secret: "secret".to_owned(),
