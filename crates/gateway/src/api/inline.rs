@@ -163,10 +163,9 @@ async fn keep_one(
 
 /// The bytes of a `data:` URL; what is wrong with it, nothing if that is its size.
 fn decoded(text: &str) -> Result<Bytes, Option<&'static str>> {
-    let (kind, base64) = text.split_once(',').unwrap_or((text, ""));
-    if !kind.to_ascii_lowercase().ends_with(";base64") {
-        return Err(Some("must be a data: URL in base64"));
-    }
+    let parts = text.split_once(',');
+    let parts = parts.filter(|(kind, _)| kind.to_ascii_lowercase().ends_with(";base64"));
+    let (_, base64) = parts.ok_or(Some("must be a data: URL in base64"))?;
     // Four characters are three bytes.
     if base64.len() as u64 / 4 * 3 > FILE_BYTES_MAX + 3 {
         return Err(None);

@@ -44,9 +44,9 @@ pub(super) struct VideoParams {
     duration: Option<f64>,
     /// `720p` or `1080p`.
     resolution: Option<String>,
-    /// Pictures to start from.
+    /// Pictures to start from: links, or `data:` URLs in base64 of up to 10 MiB each.
     image_urls: Option<Vec<String>>,
-    /// Videos to start from.
+    /// Videos to start from, in the same way.
     video_urls: Option<Vec<String>>,
     /// Translate the prompt to English first.
     enable_translation: Option<bool>,
@@ -71,7 +71,7 @@ pub(super) struct ImageParams {
     negative_prompt: Option<String>,
     /// The same seed gives a similar result.
     seed: Option<f64>,
-    /// Pictures to start from.
+    /// Pictures to start from: links, or `data:` URLs in base64 of up to 10 MiB each.
     image_urls: Option<Vec<String>>,
     /// Text to lay over the result.
     watermark: Option<String>,

@@ -94,19 +94,19 @@ async fn a_file_over_the_limit_is_refused_for_good_and_leaves_nothing() {
             let from_wire = incoming(reply.clone()).await;
             let result = place.media.keep(&task(1), 0, from_wire, 0).await;
             assert!(
-                matches!(result, Err(MediaError::Never(_))),
+                matches!(result, Err(MediaError::TooLarge(_))),
                 "{name}: {result:?}"
             );
             assert_eq!(place.found(), [""; 0], "{} {name}", place.name);
         }
         let result = place.media.keep(&task(1), 0, bytes(&content), 0).await;
-        assert!(matches!(result, Err(MediaError::Never(_))), "{result:?}");
+        assert!(matches!(result, Err(MediaError::TooLarge(_))), "{result:?}");
         let mut settings = place.settings.clone();
         settings.bytes_max = 1_000;
         let small = Media::open(settings, "secret").unwrap();
         let from_wire = incoming(chunked(&png(1_001), "0\r\n\r\n")).await;
         let result = small.keep(&task(1), 0, from_wire, 0).await;
-        assert!(matches!(result, Err(MediaError::Never(_))), "{result:?}");
+        assert!(matches!(result, Err(MediaError::TooLarge(_))), "{result:?}");
         assert_eq!(place.found(), [""; 0], "{}", place.name);
     }
 }

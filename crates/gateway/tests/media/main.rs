@@ -13,6 +13,7 @@ mod place;
 mod served;
 mod shelf;
 mod sweeping;
+mod uploads;
 mod upstream;
 
 /// A PNG of so many bytes: its start is real, the rest is noise that no two places share.

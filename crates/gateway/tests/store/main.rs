@@ -35,4 +35,5 @@ mod submit;
 mod switches;
 mod tls;
 mod transactions;
+mod uploads;
 mod waiting;
