@@ -154,7 +154,11 @@ impl Shelf {
 }
 
 fn catalogue() -> Catalogue {
-    let paths = ["models/image_generate.imagen_4.toml", "providers/kie.toml"];
+    let paths = [
+        "models/image_generate.imagen_4.toml",
+        "providers/gemini.toml",
+        "providers/kie.toml",
+    ];
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalogue");
     let files = paths.map(|path| SourceFile {
         path: path.to_owned(),
