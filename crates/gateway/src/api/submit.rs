@@ -12,6 +12,7 @@ use domain::ids::TaskId;
 use domain::limits::Allowance;
 use domain::order::Scenario;
 use domain::price::Line;
+use domain::task::Task;
 use serde::Serialize;
 use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
@@ -32,6 +33,7 @@ use super::refusals::{
 use super::shape::SubmitBody;
 use super::switchboard::check_open;
 use super::{Api, Id, json_text, wait};
+use crate::store::StoreError;
 use crate::store::keys::Principal;
 use crate::store::submit::{Admission, Idempotency};
 use crate::view::TaskView;
@@ -132,16 +134,31 @@ async fn admit(
         ..wish
     });
     let hold = offer.hold;
-    let mut task = offer.task(caller, id, now_ms);
-    let mut admission = api.store.submit(&task, idempotency.clone()).await?;
-    if admission == Admission::KeyChanged {
-        task.is_metered = !task.is_metered;
-        admission = api.store.submit(&task, idempotency).await?;
-    }
-    if !matches!(admission, Admission::Accepted(_)) {
+    let task = offer.task(caller, id, now_ms);
+    let admission = record(api, task, idempotency).await;
+    // Where it is not known whether the task is recorded, its files stay.
+    let is_refused = match &admission {
+        Ok(admission) => !matches!(admission, Admission::Accepted(_)),
+        Err(error) => matches!(error, StoreError::Overloaded | StoreError::Unavailable(_)),
+    };
+    if is_refused {
         kept.drop(api, &caller.account).await;
     }
-    admitted(admission, reply, hold)
+    admitted(admission?, reply, hold)
+}
+
+/// Records a task, once more if its key has got or lost a limit meanwhile.
+async fn record(
+    api: &Api,
+    mut task: Task,
+    idempotency: Option<Idempotency>,
+) -> Result<Admission, StoreError> {
+    let admission = api.store.submit(&task, idempotency.clone()).await?;
+    if admission != Admission::KeyChanged {
+        return Ok(admission);
+    }
+    task.is_metered = !task.is_metered;
+    api.store.submit(&task, idempotency).await
 }
 
 fn admitted(admission: Admission, reply: String, hold: Credits) -> Result<Admitted, ApiError> {
