@@ -48,7 +48,10 @@ pub struct Settings {
 
 /// What the server says of itself, and the system of it.
 struct Reading {
-    resident_kib: u64,
+    /// Memory of its own.
+    own_kib: u64,
+    /// Pages of files, such as the database, that the kernel maps for it and may take back.
+    mapped_kib: u64,
     /// Upper ends of the buckets in seconds, with how many polls were no later.
     lags: Vec<(f64, f64)>,
     ticks: Ticks,
@@ -111,7 +114,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 fn report(tasks: usize, idle: &Reading, before: &Reading, after: &Reading) {
     let seconds = after.at.duration_since(before.at).as_secs_f64();
     let polls = after.polls.saturating_sub(before.polls) as f64 / seconds;
-    let grown = after.resident_kib.saturating_sub(idle.resident_kib);
+    let grown = after.own_kib.saturating_sub(idle.own_kib);
+    let mib = |kib: u64| kib as f64 / 1_024.0;
     let each = grown as f64 / tasks as f64;
     let cores = after
         .ticks
@@ -125,8 +129,13 @@ fn report(tasks: usize, idle: &Reading, before: &Reading, after: &Reading) {
     say(format_args!("|---|---|---|"));
     say(format_args!(
         "| memory, idle / now | {:.1} / {:.1} MiB | |",
-        idle.resident_kib as f64 / 1_024.0,
-        after.resident_kib as f64 / 1_024.0
+        mib(idle.own_kib),
+        mib(after.own_kib)
+    ));
+    say(format_args!(
+        "| mapped pages of files, idle / now | {:.1} / {:.1} MiB | |",
+        mib(idle.mapped_kib),
+        mib(after.mapped_kib)
     ));
     say(format_args!(
         "| memory for each task | {each:.2} KiB | ≤ 3 KB |"
@@ -224,11 +233,15 @@ impl Rig {
     fn read(&self) -> anyhow::Result<Reading> {
         let id = self.server.id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident = resident.and_then(|text| text.split_whitespace().next());
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|text| text.split_whitespace().next());
+            Ok::<u64, anyhow::Error>(number.with_context(|| format!("no {name}"))?.parse()?)
+        };
         let page = call(self.server.address, "GET /metrics")?;
         Ok(Reading {
-            resident_kib: resident.context("no VmRSS")?.parse()?,
+            own_kib: kib("RssAnon:")?,
+            mapped_kib: kib("RssFile:")?,
             lags: lags(&page),
             ticks: Ticks::now(&[id, self.upstream.id()], id),
             at: Instant::now(),
