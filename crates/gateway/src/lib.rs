@@ -17,5 +17,6 @@ pub mod spawn;
 pub mod store;
 pub mod stripe;
 pub mod traffic;
+mod typeset;
 pub mod view;
 pub mod worker;

@@ -15,10 +15,11 @@ enum Knows {
 
 use Knows::{AllBut, Only};
 
-const GATEWAY: [(&str, Knows); 17] = [
+const GATEWAY: [(&str, Knows); 18] = [
     ("clock", Only(&[])),
     ("entropy", Only(&[])),
     ("spawn", Only(&[])),
+    ("typeset", Only(&[])),
     ("config", Only(&[])),
     // Entropy only names a lock of PostgreSQL; nothing that is recorded depends on it.
     ("store", Only(&["clock", "entropy", "spawn", "values"])),

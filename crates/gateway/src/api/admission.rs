@@ -118,10 +118,12 @@ fn honouring(api: &Api, mut routes: Vec<Route>, order: &Order) -> Result<Vec<Rou
     if asked == Abilities::NONE {
         return Ok(routes);
     }
-    let honoured = |route: &Route| {
-        let own = api.catalogue.honours(route, order);
-        own.or(api.settings.abilities)
-    };
+    let does_itself = |name: &&str| (api.does_itself)(name, order).is_ok();
+    let names = Abilities::NAMES.into_iter();
+    let own = names
+        .filter(does_itself)
+        .fold(Abilities::NONE, Abilities::with);
+    let honoured = |route: &Route| api.catalogue.honours(route, order).or(own);
     let lacks = |name: &&str| {
         let can = |route: &Route| honoured(route).has(name) == Some(true);
         asked.has(name) == Some(true) && !routes.iter().any(can)
@@ -136,10 +138,13 @@ fn honouring(api: &Api, mut routes: Vec<Route>, order: &Order) -> Result<Vec<Rou
     }
     let name = unable.or(first).unwrap_or_default();
     let path = format!("{}.{name}", order.modality.group());
-    Err(ApiError::invalid(
-        path,
-        "cannot be honoured by any provider of this model at the moment, nor by the gateway",
-    ))
+    let mut message = "cannot be honoured by any provider of this model at the moment".to_owned();
+    match (api.does_itself)(name, order) {
+        Err(why) => message.extend([", nor by the gateway: ", &why]),
+        // The gateway could, but no route honours the rest as well.
+        Ok(()) => message.push_str(" together with the other parameters"),
+    }
+    Err(ApiError::invalid(path, &message))
 }
 
 /// Routes of the same rank in an order drawn by their weights.

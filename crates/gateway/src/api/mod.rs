@@ -44,8 +44,9 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::routing::{MethodRouter, any, delete, get, post, put};
-use domain::catalogue::{Abilities, Catalogue, Provider};
+use domain::catalogue::{Catalogue, Provider};
 use domain::ids::AccountId;
+use domain::order::Order;
 use futures_util::future::BoxFuture;
 
 use crate::clock::Clock;
@@ -88,6 +89,8 @@ pub struct Api {
     pub desk: Desk,
     /// The text of the metrics page.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What is done where no provider does it.
+    pub does_itself: Arc<DoesItself>,
     /// Set when the process is about to end: whoever waits is answered early.
     pub is_draining: Arc<AtomicBool>,
     /// What the operator switched off.
@@ -95,6 +98,10 @@ pub struct Api {
     /// What is counted.
     pub counters: Arc<Counters>,
 }
+
+/// Whether the gateway itself does what a parameter of an order asks for; the text that says why not
+/// is safe to show.
+pub type DoesItself = dyn Fn(&str, &Order) -> Result<(), String> + Send + Sync;
 
 /// Judges a URL; the text of a refusal is safe to show.
 pub type MayCall = dyn Fn(&str) -> Result<(), String> + Send + Sync;
@@ -104,8 +111,6 @@ pub type MayCall = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 pub struct ApiSettings {
     /// Where clients reach the gateway, without a slash at the end.
     pub public_url: String,
-    /// What the gateway itself can do of what a provider cannot.
-    pub abilities: Abilities,
 }
 
 /// A wish to see a callback arrive.

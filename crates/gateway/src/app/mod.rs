@@ -9,13 +9,14 @@ mod catalogue;
 mod clocks;
 mod error;
 pub mod files;
+mod means;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::catalogue::{Abilities, Catalogue, Provider};
+use domain::catalogue::{Catalogue, Provider};
 use domain::key::ApiKey;
 use futures_util::future::OptionFuture;
 use tokio::net::TcpListener;
@@ -106,7 +107,8 @@ impl App {
             store.any_unclaim_all_notices().await?;
         }
         let secret = bootstrap::secret(&store, &entropy).await?;
-        let media = Media::open(media_settings(&config), &secret)?;
+        let films = means::films(&config, &clock).await;
+        let media = Media::open(media_settings(&config), &secret)?.marking(films);
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|error| AppError::Listen(listen, error))?;
@@ -331,10 +333,8 @@ impl Parts {
             catalogue: Arc::clone(&self.catalogue),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
-            settings: ApiSettings {
-                public_url,
-                abilities: Abilities::NONE,
-            },
+            settings: ApiSettings { public_url },
+            does_itself: self.means(),
             is_usable: Arc::new(move |provider| is_usable(&config, provider)),
             has_secret: Arc::new(move |provider| has_secret(&secrets, provider)),
             traffic: self.traffic.clone(),

@@ -6,9 +6,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::time::{Instant, timeout_at};
+use tokio::io::AsyncReadExt;
 
 use super::MediaError;
+use super::mark::Marked;
 use crate::net::Download;
+
+/// Most bytes that are read from a file of ours at once.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Where a file's bytes come from.
 pub enum Incoming {
@@ -18,6 +23,8 @@ pub enum Incoming {
     Upload(BoxStream<'static, Result<Bytes, MediaError>>, Instant),
     /// From here.
     Bytes(Bytes),
+    /// From a file that was marked here.
+    Marked(Marked),
 }
 
 impl Incoming {
@@ -38,6 +45,7 @@ impl Incoming {
             Self::Download(download) => download.content_length,
             Self::Upload(..) => None,
             Self::Bytes(bytes) => u64::try_from(bytes.len()).ok(),
+            Self::Marked(marked) => Some(marked.bytes),
         }
     }
 
@@ -54,6 +62,12 @@ impl Incoming {
             },
             Self::Bytes(bytes) if bytes.is_empty() => Ok(None),
             Self::Bytes(bytes) => Ok(Some(std::mem::take(bytes))),
+            Self::Marked(marked) => {
+                let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+                let read = marked.file.read_buf(&mut chunk).await;
+                let read = read.map_err(|error| MediaError::Later(error.to_string()))?;
+                Ok((read > 0).then(|| chunk.freeze()))
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod incoming;
 mod judge;
+mod mark;
 mod objects;
 mod range;
 mod serve;
@@ -30,6 +31,8 @@ use sha2::{Digest, Sha256};
 pub use incoming::Incoming;
 use judge::EXTENSIONS;
 pub use judge::{CONTENT_TYPES, HEAD_BYTES, Judged, judge};
+use mark::Marks;
+pub use mark::{Films, unsettable};
 pub use serve::router;
 pub use uploads::{NewFile, Unkept, Uploads, is_upload};
 
@@ -83,6 +86,7 @@ pub struct Media {
     folder: Option<PathBuf>,
     /// What names are derived from.
     secret: Arc<str>,
+    marks: Arc<Marks>,
     settings: Arc<MediaSettings>,
 }
 
@@ -115,8 +119,31 @@ impl Media {
             objects,
             folder: None,
             secret: secret.into(),
+            marks: Arc::default(),
             settings: Arc::new(settings),
         }
+    }
+
+    /// The same, with a way to lay texts over films.
+    #[must_use]
+    pub fn marking(mut self, films: Option<Films>) -> Self {
+        self.marks = Arc::new(Marks::new(films));
+        self
+    }
+
+    /// Whether texts can be laid over films.
+    #[must_use]
+    pub fn marks_films(&self) -> bool {
+        self.marks.has_films()
+    }
+
+    /// The same file with a text laid over it. Nothing of it is in the object store before that.
+    ///
+    /// # Errors
+    /// See [`MediaError`]; `Never` for a type that no text can be laid over.
+    pub async fn marked(&self, incoming: Incoming, text: &str) -> Result<Incoming, MediaError> {
+        let marked = self.marks.mark(incoming, text, self.settings.bytes_max);
+        marked.await.map(Incoming::Marked)
     }
 
     /// Whether the object store takes and gives back a file, which stays there: nodes that probe at

@@ -74,11 +74,7 @@ impl Worker {
         let later = |error: &dyn std::fmt::Display| MediaError::Later(error.to_string());
         let download = match source {
             Source::Inline(text) => {
-                let incoming = Incoming::base64(text)?;
-                return self
-                    .media
-                    .keep(&task.id, index, incoming, self.clock.now_ms())
-                    .await;
+                return self.keep(task, index, Incoming::base64(text)?).await;
             }
             Source::Kept(file) => return Ok(file.clone()),
             Source::Link(link) => {
@@ -97,10 +93,30 @@ impl Worker {
         if download.status != 200 {
             return Err(later(&format!("status {} for a file", download.status)));
         }
-        let incoming = Incoming::Download(download);
-        self.media
-            .keep(&task.id, index, incoming, self.clock.now_ms())
-            .await
+        self.keep(task, index, Incoming::Download(download)).await
+    }
+
+    /// Keeps a file, under the text that was asked for where its maker did not lay it over.
+    async fn keep(
+        &self,
+        task: &Task,
+        index: usize,
+        mut incoming: Incoming,
+    ) -> Result<StoredFile, MediaError> {
+        if let Some(text) = self.watermark(task) {
+            incoming = self.media.marked(incoming, text).await?;
+        }
+        let now_ms = self.clock.now_ms();
+        self.media.keep(&task.id, index, incoming, now_ms).await
+    }
+
+    /// The text that the gateway has to lay over the results of a task.
+    fn watermark<'a>(&self, task: &'a Task) -> Option<&'a str> {
+        let is_done = |route| self.catalogue.honours(route, &task.order).watermark;
+        if !task.order.asked().watermark || task.route().is_some_and(is_done) {
+            return None;
+        }
+        task.order.text("watermark")
     }
 }
 

@@ -3,6 +3,7 @@
 use domain::catalogue::Route;
 use domain::ids::TaskId;
 use domain::key::Grant;
+use domain::order::Modality;
 use domain::task::Phase;
 use serde_json::{Value, json};
 
@@ -140,11 +141,26 @@ async fn what_no_route_takes_is_refused_with_what_is_allowed() {
 #[tokio::test]
 async fn what_the_gateway_itself_can_is_honoured() {
     let world = World::with(|api| {
-        api.settings.abilities.watermark = true;
+        api.does_itself = Arc::new(|name, order| {
+            assert_eq!(order.modality, Modality::Video);
+            let can = name == "watermark" && order.text(name) == Some("mine");
+            can.then_some(()).ok_or_else(|| "it is not ours".to_owned())
+        });
     })
     .await;
-    let body = json!({"prompt": "x", "video_params": {"watermark": "mine"}});
+    let mut body = json!({"prompt": "x", "video_params": {"watermark": "mine"}});
     world.run(PICKY, &body).send().await.ok();
+    body["video_params"]["multi_shots"] = json!(true);
+    let reply = world.run(PICKY, &body).send().await;
+    assert_eq!(reply.invalid(), "video_params.multi_shots");
+    body["video_params"] = json!({"watermark": "yours"});
+    let reply = world.run(PICKY, &body).send().await;
+    assert_eq!(reply.invalid(), "video_params.watermark");
+    let message = reply.json()["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.ends_with("nor by the gateway: it is not ours"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use domain::catalogue::{Abilities, Catalogue, Provider, SourceFile};
+use domain::catalogue::{Catalogue, Provider, SourceFile};
 use domain::credits::Credits;
 use domain::ids::{AccountId, AttemptId, TaskId};
 use domain::key::{ApiKey, Grant, Scope};
@@ -273,8 +273,8 @@ fn api(store: Store, tests_sent: Arc<Mutex<Vec<TestCallback>>>, folder: &Path) -
         entropy: Entropy::system(),
         settings: ApiSettings {
             public_url: "https://gateway.test".to_owned(),
-            abilities: Abilities::NONE,
         },
+        does_itself: Arc::new(|_, _| Err("it has no hands".to_owned())),
         is_usable: Arc::new(|provider| provider.id == "weak"),
         has_secret: Arc::new(|provider| !provider.wants_secret()),
         may_call: Arc::new(|url| match url.contains("internal") {

@@ -10,6 +10,7 @@ mod conversations;
 mod failover;
 mod inline;
 mod inputs;
+mod marks;
 mod upstreams;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use domain::signing::Secret;
 use domain::task::{ErrorKind, Phase, Status, Task};
 use gateway::clock::Clock;
 use gateway::entropy::Entropy;
-use gateway::media::{Media, MediaSettings};
+use gateway::media::{Films, Media, MediaSettings};
 use gateway::net::{Net, NetSettings};
 use gateway::sandbox::Upstream;
 use gateway::store::accounts::NewAccount;
@@ -113,7 +114,7 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
         ..NetSettings::default()
     };
     let net = Net::new(egress, Some(local)).unwrap();
-    let media = media(&folder);
+    let films = Films::find(&std::env::var("PATH").unwrap(), clock.now_ms()).await;
     let pools = secrets
         .iter()
         .map(|(id, secret)| (id.clone(), Credential::pool(secret)));
@@ -122,7 +123,7 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
         store: store.clone(),
         catalogue: Arc::clone(&catalogue),
         net,
-        media,
+        media: media(&folder).marking(films),
         clock: clock.clone(),
         entropy: entropy.clone(),
         secret: "secret".to_owned(),

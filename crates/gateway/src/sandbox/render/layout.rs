@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::overlay::{Area, Overlay};
 use super::size::Size;
-use super::text::{Block, Room, clean, fit};
+use crate::typeset::{Block, Room, clean, fit};
 
 /// Longest prompt that is set, in characters; the rest would not be legible anyway.
 const PROMPT_CHARS_MAX: usize = 1_200;
@@ -80,10 +80,10 @@ fn foot(sheet: &Sheet<'_>) -> Overlay {
         bottom: size.height,
     };
     let mut overlay = Overlay::new(area, size, shade);
-    prompt.write(&mut overlay, margin, top, 1.0);
+    prompt.write(margin, top, |x, y, ink| overlay.write(x, y, ink));
     if has_caption {
         let top = height - margin - caption.height();
-        caption.write(&mut overlay, margin, top, 0.72);
+        caption.write(margin, top, |x, y, ink| overlay.write(x, y, ink * 0.72));
     }
     overlay
 }
@@ -126,7 +126,9 @@ fn watermark(sheet: &Sheet<'_>) -> Option<Overlay> {
         (f32::from(WATERMARK_SHADE) * edge) as u8
     };
     let mut overlay = Overlay::new(area, size, shade);
-    block.write(&mut overlay, left + pad, margin + pad / 2.0, 0.94);
+    block.write(left + pad, margin + pad / 2.0, |x, y, ink| {
+        overlay.write(x, y, ink * 0.94);
+    });
     Some(overlay)
 }
 
@@ -143,6 +145,10 @@ fn caption(sheet: &Sheet<'_>) -> String {
     parts.extend(sheet.part.clone());
     if let Some(Value::Number(seed)) = order.params.get("seed") {
         parts.push(format!("seed {seed}"));
+    }
+    if order.flag("enable_translation") {
+        // Nothing here speaks any language; nobody shall think that something did.
+        parts.push("prompt not translated".to_owned());
     }
     for (name, one, many) in [
         ("image_urls", "image", "images"),

@@ -12,7 +12,6 @@ mod picture;
 mod size;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use domain::order::{Modality, Order};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};

@@ -2,10 +2,8 @@
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 
-use super::overlay::Overlay;
-
 /// The only face, with Latin, Greek and Cyrillic; its box stands for everything else.
-const FACE: &[u8] = include_bytes!("../../../assets/fonts/DejaVuSans-subset.ttf");
+const FACE: &[u8] = include_bytes!("../assets/fonts/DejaVuSans-subset.ttf");
 
 /// Lines are this far apart, in heights of the type.
 const LEADING: f32 = 1.22;
@@ -53,12 +51,13 @@ impl Block {
         widths.fold(0.0, f32::max)
     }
 
-    /// Writes the block with its first line's top left corner at the place.
-    pub(crate) fn write(&self, overlay: &mut Overlay, left: f32, top: f32, strength: f32) {
+    /// Writes the block with its first line's top left corner at the place: `ink` is given pixels,
+    /// some more than once, and how much of each is covered, 0 to 1.
+    pub(crate) fn write(&self, left: f32, top: f32, mut ink: impl FnMut(i32, i32, f32)) {
         let face = Type::new(self.px);
         for (row, line) in self.lines.iter().enumerate() {
             let top = top + row as f32 * self.px * LEADING;
-            face.write(overlay, line, left, top, strength);
+            face.write(line, left, top, &mut ink);
         }
     }
 }
@@ -86,7 +85,7 @@ impl Type {
         text.chars().map(|letter| self.advance(letter)).sum()
     }
 
-    fn write(&self, overlay: &mut Overlay, line: &str, left: f32, top: f32, strength: f32) {
+    fn write(&self, line: &str, left: f32, top: f32, ink: &mut impl FnMut(i32, i32, f32)) {
         let scaled = self.face.as_scaled(self.scale());
         let baseline = top + scaled.ascent() + (self.px * LEADING - scaled.height()) / 2.0;
         let mut x = left;
@@ -101,7 +100,7 @@ impl Type {
             outline.draw(|right, below, coverage| {
                 let (right, below) = (right as i32, below as i32);
                 let (x, y) = (corner.x as i32 + right, corner.y as i32 + below);
-                overlay.write(x, y, coverage * strength);
+                ink(x, y, coverage);
             });
         }
     }
@@ -176,6 +175,13 @@ pub(crate) fn fit(text: &str, room: Room) -> Block {
     }
 }
 
+/// The first letter that the face has no picture of; a box would stand for it.
+pub(crate) fn missing(text: &str) -> Option<char> {
+    let face = Type::new(1.0).face;
+    let mut letters = text.chars().filter(|letter| !letter.is_whitespace());
+    letters.find(|letter| face.glyph_id(*letter).0 == 0)
+}
+
 /// The text on one line of words with single spaces, at most so many characters; what has no
 /// picture of its own (joiners, variation selectors, controls) is left out.
 pub(crate) fn clean(text: &str, chars_max: usize) -> String {
@@ -247,6 +253,8 @@ mod tests {
             assert_ne!(face.face.glyph_id(letter).0, 0, "{letter}");
         }
         assert_eq!(face.face.glyph_id('漢').0, 0);
+        assert_eq!(missing("© Füchse 漢字"), Some('漢'));
+        assert_eq!(missing("© Füchse"), None);
         let boxed = face.face.as_scaled(face.scale());
         assert!(boxed.outline_glyph(boxed.scaled_glyph('漢')).is_some());
     }
