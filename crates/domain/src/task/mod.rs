@@ -185,6 +185,9 @@ pub struct Attempt {
     pub lookups: u32,
     /// Whether a send went unanswered: from then on a refusal proves nothing about it.
     pub is_dirty: bool,
+    /// What it asks for in place of the order's prompt, such as a translation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// A result file as it is stored.

@@ -231,6 +231,7 @@ fn attempt(number: u8) -> Attempt {
         sends: 1,
         lookups: 0,
         is_dirty: false,
+        prompt: None,
         credential: String::new(),
     }
 }

@@ -18,6 +18,9 @@ pub enum AppError {
     /// The place for results does not open.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// The model that is to translate is none.
+    #[error("translation.model: there is no chat model {0}")]
+    Translation(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),

@@ -2,25 +2,68 @@
 
 use std::sync::Arc;
 
+use domain::catalogue::Catalogue;
 use domain::order::{Modality, Order};
 
-use super::Parts;
+use super::{AppError, Parts, is_usable};
 use crate::api::DoesItself;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::media::{Films, unsettable};
+use crate::media::{Films, Media, MediaError, MediaSettings, unsettable};
+use crate::worker::{PROMPT_CHARS_MAX, Translation};
 
-/// The programs that lay texts over films, where they are installed.
-pub(super) async fn films(config: &Config, clock: &Clock) -> Option<Films> {
-    let path = config.secrets.get("PATH")?;
-    Films::find(path, clock.now_ms()).await
+/// Milliseconds in a day.
+const DAY_MS: i64 = 86_400_000;
+
+/// The translation of prompts, or why there is none; safe to show.
+pub(super) type Translates = Result<Arc<Translation>, String>;
+
+/// The keeper of files, with the programs that lay texts over films where they are installed.
+pub(super) async fn media(
+    config: &Config,
+    secret: &str,
+    clock: &Clock,
+) -> Result<Media, MediaError> {
+    let settings = MediaSettings {
+        url: config.media.url.clone(),
+        options: config.media.options.0.clone().into_iter().collect(),
+        retention_ms: i64::from(config.media.retention_days).saturating_mul(DAY_MS),
+        bytes_max: config.media.file_bytes_max,
+    };
+    let media = Media::open(settings, secret)?;
+    let path = config.secrets.get("PATH").unwrap_or_default();
+    Ok(media.marking(Films::find(path, clock.now_ms()).await))
+}
+
+/// The translation that the settings ask for.
+///
+/// # Errors
+/// They name a model that is no chat model; that none of its providers can be used is no error.
+pub(super) fn translation(config: &Config, catalogue: &Catalogue) -> Result<Translates, AppError> {
+    let Some(id) = &config.translation.model else {
+        return Ok(Err("no model is set that translates".to_owned()));
+    };
+    let model = catalogue.model(id);
+    if model.is_none_or(|model| model.modality != Modality::Chat) {
+        return Err(AppError::Translation(id.clone()));
+    }
+    let translation = Translation::new(catalogue, id, |one| is_usable(config, one));
+    if let Err(why) = &translation {
+        tracing::warn!(model = id, "prompts are not translated: {why}");
+    }
+    Ok(translation.map(Arc::new))
 }
 
 impl Parts {
     pub(super) fn means(&self) -> Arc<DoesItself> {
         let marks_films = self.media.marks_films();
+        let translates = self.translates.as_ref().map(drop).map_err(String::clone);
         Arc::new(move |name, order| match name {
             "watermark" => marks(order, marks_films),
+            "enable_translation" if order.prompt.chars().count() > PROMPT_CHARS_MAX => {
+                Err("the prompt is too long to be translated".to_owned())
+            }
+            "enable_translation" => translates.clone(),
             _ => Err("only a provider can do that".to_owned()),
         })
     }

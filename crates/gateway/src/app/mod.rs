@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::{self, EdgeSettings};
 use crate::entropy::Entropy;
-use crate::media::{Media, MediaSettings};
+use crate::media::Media;
 use crate::metrics::{Metrics, Program};
 use crate::net::{Net, NetSettings};
 use crate::sandbox::Upstream;
@@ -46,9 +46,6 @@ use crate::worker::{Sweeper, Worker, WorkerParts, WorkerSettings};
 
 /// How long a draining server goes on accepting, so that nobody is sent to a closed door.
 const NOTICE: Duration = Duration::from_millis(1_000);
-
-/// Milliseconds in a day.
-const DAY_MS: i64 = 86_400_000;
 
 /// A gateway that is ready to run.
 pub struct App {
@@ -77,6 +74,7 @@ struct Parts {
     leads: Arc<Leads>,
     metrics: Metrics,
     traffic: Traffic,
+    translates: means::Translates,
 }
 
 impl App {
@@ -107,8 +105,7 @@ impl App {
             store.any_unclaim_all_notices().await?;
         }
         let secret = bootstrap::secret(&store, &entropy).await?;
-        let films = means::films(&config, &clock).await;
-        let media = Media::open(media_settings(&config), &secret)?.marking(films);
+        let media = means::media(&config, &secret, &clock).await?;
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await;
         let listener = listener.map_err(|error| AppError::Listen(listen, error))?;
@@ -118,6 +115,7 @@ impl App {
         let public_url = public_url.unwrap_or_else(|| reachable(address));
         let post = billing::post(&config, &public_url)?;
         let net = net(&config, &clock)?;
+        let translates = means::translation(&config, &catalogue)?;
         // Last, as nothing may fail between making the key and showing it.
         let bootstrap = &config.bootstrap;
         let first_key = bootstrap::first_key(
@@ -147,6 +145,7 @@ impl App {
                 leads,
                 metrics,
                 traffic,
+                translates,
             },
         })
     }
@@ -231,15 +230,6 @@ fn metrics(
             Box::new(traffic),
         ],
     )
-}
-
-fn media_settings(config: &Config) -> MediaSettings {
-    MediaSettings {
-        url: config.media.url.clone(),
-        options: config.media.options.0.clone().into_iter().collect(),
-        retention_ms: i64::from(config.media.retention_days).saturating_mul(DAY_MS),
-        bytes_max: config.media.file_bytes_max,
-    }
 }
 
 fn edge_settings(config: &Config) -> EdgeSettings {
@@ -385,6 +375,7 @@ impl Parts {
             traffic: self.traffic.clone(),
         })
         .with_metrics(self.metrics.clone())
+        .translating(self.translates.clone().ok())
     }
 
     fn sweeper(&self) -> Sweeper {

@@ -118,6 +118,8 @@ pub struct Config {
     pub catalogue: CatalogueSettings,
     /// `[prices]`
     pub prices: PriceSettings,
+    /// `[translation]`
+    pub translation: TranslationSettings,
     /// `[stripe]`
     pub stripe: StripeSettings,
     /// `[smtp]`; `None` without a host.
@@ -214,6 +216,13 @@ pub struct CatalogueSettings {
 pub struct PriceSettings {
     /// Factor on prices in basis points; 10 000 changes nothing.
     pub margin_bp: u32,
+}
+
+/// `[translation]`
+#[derive(Debug, Clone)]
+pub struct TranslationSettings {
+    /// The chat model that translates prompts; `None` for no translations.
+    pub model: Option<String>,
 }
 
 /// `[log]`

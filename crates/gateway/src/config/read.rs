@@ -15,7 +15,7 @@ use super::layers::{Layers, Value};
 use super::{
     BootstrapSettings, CatalogueSettings, Config, ConfigError, ConfigErrors, DatabaseSettings,
     EgressSettings, Hidden, LogFormat, LogSettings, MediaSettings, Options, PriceSettings,
-    ProviderSettings, Role, Secrets, ServerSettings, WorkerSettings, billing,
+    ProviderSettings, Role, Secrets, ServerSettings, TranslationSettings, WorkerSettings, billing,
 };
 
 /// Variables of other programs that object stores of Amazon's kind are set up by.
@@ -43,6 +43,9 @@ pub(super) fn config(mut layers: Layers, secrets: Secrets) -> Result<Config, Con
         },
         prices: PriceSettings {
             margin_bp: reader.parsed("prices.margin", basis_points),
+        },
+        translation: TranslationSettings {
+            model: reader.text_or_none("translation.model"),
         },
         stripe: billing::stripe(&mut reader, &secrets),
         smtp: billing::smtp(&mut reader, &secrets),

@@ -47,6 +47,9 @@ const CALLBACKS: [&str; 5] = ["delivered", "retry", "exhausted", "gone", "blocke
 /// What comes of a mail about a low balance.
 const MAILS: [&str; 4] = ["sent", "retry", "refused", "exhausted"];
 
+/// What comes of a try to translate a prompt.
+const TRANSLATIONS: [&str; 2] = ["done", "failed"];
+
 type Labels = Vec<(&'static str, String)>;
 
 /// Counters by a word.
@@ -102,6 +105,7 @@ struct Inner {
     callbacks: Words,
     absorbed: Counter,
     mails: Words,
+    translations: Words,
     steps: Gauge,
     poll_lag: Histogram,
     commit_operations: Histogram,
@@ -139,6 +143,7 @@ impl Metrics {
             absorbed.clone(),
         );
         let mails = family(&mut registry, "mails", "Mails about low balances");
+        let translations = family(&mut registry, "translations", "Tries to translate a prompt");
         let steps = Gauge::default();
         registry.register("routerbase_worker_steps", "Steps under way", steps.clone());
         let poll_lag = histogram(
@@ -169,6 +174,7 @@ impl Metrics {
             callbacks: Words::new(&callbacks, &[], "result", &CALLBACKS),
             absorbed,
             mails: Words::new(&mails, &[], "result", &MAILS),
+            translations: Words::new(&translations, &[], "result", &TRANSLATIONS),
             steps,
             poll_lag,
             commit_operations,
@@ -205,6 +211,11 @@ impl Metrics {
     /// A try of a mail came to `sent`, `retry`, `refused` or `exhausted`.
     pub fn mail(&self, result: &str) {
         self.0.mails.count(result);
+    }
+
+    /// A try to translate a prompt came to `done` or `failed`.
+    pub fn translation(&self, result: &str) {
+        self.0.translations.count(result);
     }
 
     /// A step began; it ends when the answer is dropped.

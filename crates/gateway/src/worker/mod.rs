@@ -11,6 +11,7 @@ mod owners;
 mod send;
 mod step;
 mod sweep;
+mod translate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use inputs::Room;
 use owners::Owners;
 pub use sweep::Sweeper;
+pub use translate::{PROMPT_CHARS_MAX, Translation};
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -83,6 +85,8 @@ pub struct Worker {
     metrics: Metrics,
     traffic: Traffic,
     owners: Owners,
+    /// `None` where nothing is translated.
+    translation: Option<Arc<Translation>>,
     /// What tokens of attempts are derived from.
     secret: String,
     dialects: Dialects,
@@ -138,6 +142,7 @@ impl Worker {
             traffic: parts.traffic,
             settings: parts.settings,
             metrics: Metrics::default(),
+            translation: None,
             dialects: dialects::dialect,
             room: Room::new(),
             spawn: None,
@@ -148,6 +153,13 @@ impl Worker {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
+        self
+    }
+
+    /// The same with prompts translated where that is asked for.
+    #[must_use]
+    pub fn translating(mut self, translation: Option<Arc<Translation>>) -> Self {
+        self.translation = translation;
         self
     }
 

@@ -76,6 +76,7 @@ impl Worker {
             sends: 1,
             lookups: 0,
             is_dirty: false,
+            prompt: None,
         };
         let sent = self.send(claim, attempt, Some(&mut pass)).await?;
         match &sent.verdict {
@@ -104,7 +105,10 @@ impl Worker {
         mut attempt: Attempt,
         pass: Option<&mut Pass>,
     ) -> Option<Sent> {
-        let task = claim.task.clone();
+        let mut task = claim.task.clone();
+        if let Err(fault) = self.translate(&mut task, &mut attempt).await {
+            return Some(Sent::silent(Outcome::Unsent(fault)));
+        }
         let upstream = match self.upstream_of(&task, &attempt) {
             Ok(upstream) => upstream,
             Err(fault) => return Some(Sent::silent(Outcome::Unsent(fault))),
@@ -206,7 +210,11 @@ impl Worker {
     }
 
     /// The order's parameters in the provider's words. The sandbox reads the order itself.
-    fn fields(&self, upstream: &Upstream<'_>, order: &Order) -> Result<Map<String, Value>, Fault> {
+    pub(super) fn fields(
+        &self,
+        upstream: &Upstream<'_>,
+        order: &Order,
+    ) -> Result<Map<String, Value>, Fault> {
         if upstream.provider.id == SANDBOX {
             return Ok(Map::new());
         }

@@ -148,10 +148,19 @@ impl Worker {
     ) -> Result<Upstream<'a>, Fault> {
         let route = task.routes.get(attempt.route);
         let route = route.ok_or_else(|| unusable("no such route"))?;
+        self.upstream_over(route, &attempt.credential)
+    }
+
+    /// The upstream of a route, with one of its provider's credentials.
+    pub(super) fn upstream_over<'a>(
+        &'a self,
+        route: &'a Route,
+        credential: &str,
+    ) -> Result<Upstream<'a>, Fault> {
         let provider = self.catalogue.provider(&route.provider);
         let provider = provider.ok_or_else(|| unusable("no such provider"))?;
         let dialect = (self.dialects)(&route.dialect);
-        let credential = self.traffic.credential(&provider.id, &attempt.credential);
+        let credential = self.traffic.credential(&provider.id, credential);
         let secret = credential.and_then(|credential| credential.secret);
         if provider.wants_secret() && secret.is_none() {
             return Err(unusable("the provider has no such credential"));

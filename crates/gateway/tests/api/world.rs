@@ -197,6 +197,7 @@ impl World {
             sends: 1,
             lookups: 0,
             is_dirty: false,
+            prompt: None,
             credential: String::new(),
         };
         let claim = self.step(claim, Outcome::Intended(attempt)).await;

@@ -130,6 +130,7 @@ impl Shelf {
                 sends: 1,
                 lookups: 0,
                 is_dirty: false,
+                prompt: None,
                 credential: String::new(),
             },
             output,

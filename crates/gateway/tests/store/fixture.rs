@@ -218,6 +218,7 @@ pub fn intended(route: usize) -> Outcome {
         sends: 1,
         lookups: 0,
         is_dirty: false,
+        prompt: None,
         credential: String::new(),
     })
 }

@@ -11,6 +11,7 @@ mod failover;
 mod inline;
 mod inputs;
 mod marks;
+mod translations;
 mod upstreams;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ use gateway::store::accounts::NewAccount;
 use gateway::store::submit::Admission;
 use gateway::store::{Access, Store};
 use gateway::traffic::{Credential, Traffic};
-use gateway::worker::{Worker, WorkerParts, WorkerSettings};
+use gateway::worker::{Translation, Worker, WorkerParts, WorkerSettings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +95,15 @@ async fn bench(name: &str) -> Bench {
 }
 
 async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, String>) -> Bench {
+    bench_translating(name, catalogue, secrets, None).await
+}
+
+async fn bench_translating(
+    name: &str,
+    catalogue: Catalogue,
+    secrets: BTreeMap<String, String>,
+    model: Option<&str>,
+) -> Bench {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let folder = std::env::temp_dir().join(format!(
         "worker-{name}-{}",
@@ -133,6 +143,9 @@ async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, 
             public_url: PUBLIC_URL.to_owned(),
         },
     });
+    let has_secret = |one: &Provider| secrets.contains_key(&one.id);
+    let translation = model.map(|id| Translation::new(&catalogue, id, has_secret).unwrap());
+    let worker = worker.translating(translation.map(Arc::new));
     let account = NewAccount {
         id: AccountId::mint(&entropy.bytes()),
         name: "default".to_owned(),

@@ -70,6 +70,7 @@ fn attempt(id: &str, route: usize, now_ms: i64) -> Attempt {
         sends: 1,
         lookups: 0,
         is_dirty: false,
+        prompt: None,
         credential: String::new(),
     }
 }
