@@ -1,5 +1,7 @@
 //! Submitting: the documented reply, the hold, what goes into the task.
 
+use std::sync::Arc;
+
 use domain::catalogue::Route;
 use domain::ids::TaskId;
 use domain::key::Grant;

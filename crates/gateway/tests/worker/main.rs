@@ -146,6 +146,22 @@ async fn bench_translating(
     let has_secret = |one: &Provider| secrets.contains_key(&one.id);
     let translation = model.map(|id| Translation::new(&catalogue, id, has_secret).unwrap());
     let worker = worker.translating(translation.map(Arc::new));
+    let (account, key) = customer(&store, &clock, &entropy).await;
+    Bench {
+        traffic,
+        store,
+        worker: Arc::new(worker),
+        catalogue,
+        clock,
+        entropy,
+        account,
+        key,
+        folder,
+    }
+}
+
+/// An account with credits, and a key of it.
+async fn customer(store: &Store, clock: &Clock, entropy: &Entropy) -> (AccountId, ApiKey) {
     let account = NewAccount {
         id: AccountId::mint(&entropy.bytes()),
         name: "default".to_owned(),
@@ -160,17 +176,7 @@ async fn bench_translating(
         .create_key(&account, &key, grant, clock.now_ms())
         .await
         .unwrap();
-    Bench {
-        traffic,
-        store,
-        worker: Arc::new(worker),
-        catalogue,
-        clock,
-        entropy,
-        account,
-        key,
-        folder,
-    }
+    (account, key)
 }
 
 impl Bench {
