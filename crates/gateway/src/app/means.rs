@@ -81,3 +81,27 @@ fn marks(order: &Order, marks_films: bool) -> Result<(), String> {
         Modality::Chat => Err("a text has no place for it".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn order(modality: Modality, text: &str) -> Order {
+        let params = json!({ "watermark": text });
+        let order = json!({ "model": "m", "modality": modality, "prompt": "x", "params": params });
+        serde_json::from_value(order).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_laid_over_is_refused_with_the_reason() {
+        let image = order(Modality::Image, "© Füchse");
+        assert_eq!(marks(&image, false), Ok(()));
+        let film = order(Modality::Video, "© Füchse");
+        assert_eq!(marks(&film, true), Ok(()));
+        assert_eq!(marks(&film, false).unwrap_err(), "ffmpeg is not installed");
+        let boxes = order(Modality::Image, "狐");
+        assert_eq!(marks(&boxes, true).unwrap_err(), "its font has no '狐'");
+    }
+}

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::Worker;
 use super::admit::verdict;
-use crate::traffic::Verdict;
+use crate::traffic::{Pass, Verdict};
 
 /// Longest prompt that is translated, in characters.
 pub const PROMPT_CHARS_MAX: usize = 10_000;
@@ -168,40 +168,47 @@ impl Worker {
             return Err(untranslated("the prompt is too long"));
         }
         let order = order(&translation.model, &task.order.prompt).map_err(untranslated)?;
+        let asking = Task {
+            order,
+            routes: translation.routes.clone(),
+            ..task.clone()
+        };
         let mut last = untranslated("it was not tried");
-        for (number, route) in translation.routes.iter().cycle().take(TRIES).enumerate() {
-            let names = ["translation", task.id.as_str(), &number.to_string()];
-            let token = derive(self.secret.as_bytes(), &names);
-            match self.ask(route, &order, &token).await {
+        for number in 0..TRIES {
+            let from = number % asking.routes.len();
+            let Ok(pass) = self.admit(&asking, from).await else {
+                // Whoever waits for it is tried again, as when its own provider is away.
+                last = untranslated("no provider of the model that translates is free");
+                break;
+            };
+            match self.ask(&asking, pass, number).await {
                 Ok(english) => {
                     self.metrics.translation("done");
                     translation.remember(&task.id, &english);
                     return Ok(english);
                 }
-                Err(fault) => {
-                    self.metrics.translation("failed");
-                    tracing::warn!(task = %task.id, provider = route.provider, detail = fault.detail, "a prompt was not translated");
-                    last = fault;
-                }
+                Err(fault) => last = fault,
             }
+            self.metrics.translation("failed");
         }
+        tracing::warn!(task = %task.id, detail = last.detail, "a prompt was not translated");
         Err(untranslated(last.detail))
     }
 
-    /// One try over one route, with the provider's first credential.
-    async fn ask(&self, route: &Route, order: &Order, token: &str) -> Result<String, Fault> {
-        let credential = self.traffic.credential(&route.provider, "");
-        let credential = credential.map(|one| one.id).unwrap_or_default();
-        let asked = tokio::time::timeout(TRY, self.converse(route, &credential, order, token));
-        let asked = asked.await.unwrap_or_else(|_| {
+    /// One try, the way it was let in.
+    async fn ask(&self, asking: &Task, pass: Pass, number: usize) -> Result<String, Fault> {
+        let route = asking.routes.get(pass.route);
+        let route = route.ok_or_else(|| untranslated("no such route"))?;
+        let names = ["translation", asking.id.as_str(), &number.to_string()];
+        let token = derive(self.secret.as_bytes(), &names);
+        let asked = self.converse(route, &pass.credential, &asking.order, &token);
+        let asked = tokio::time::timeout(TRY, asked).await;
+        let asked = asked.unwrap_or_else(|_| {
             let detail = format!("no answer within {} s", TRY.as_secs());
             Err(Fault::new(FaultClass::Ambiguous, detail))
         });
         let verdict = asked.as_ref().map_or_else(verdict, |_| Verdict::Served);
-        let (provider, model) = (&route.provider, &order.model);
-        let now_ms = self.clock.now_ms();
-        self.traffic
-            .learn(provider, &credential, model, &verdict, now_ms);
+        pass.judged(&verdict, self.clock.now_ms());
         english(&asked?)
     }
 

@@ -160,7 +160,7 @@ async fn what_the_gateway_itself_can_is_honoured() {
     assert_eq!(reply.invalid(), "video_params.watermark");
     let message = reply.json()["message"].as_str().unwrap().to_owned();
     assert!(
-        message.ends_with("nor by the gateway: it is not ours"),
+        message.ends_with("nor by the gateway: it is not ours."),
         "{message}"
     );
 }

@@ -27,9 +27,14 @@ const PICTURES: usize = 2;
 /// Longest text that is laid over, in characters; as long as an order may ask for.
 const CHARS_MAX: usize = 200;
 
+/// Most files that are being marked or wait for it. Those beyond are tried again later: each keeps a
+/// step of the worker, which has others to make.
+const LINE: usize = 64;
+
 /// What is marked, and how much at once.
 #[derive(Debug)]
 pub(super) struct Marks {
+    line: Semaphore,
     pictures: Semaphore,
     films: Option<Films>,
 }
@@ -72,6 +77,7 @@ impl Default for Marks {
 impl Marks {
     pub(super) fn new(films: Option<Films>) -> Self {
         Self {
+            line: Semaphore::new(LINE),
             pictures: Semaphore::new(PICTURES),
             films,
         }
@@ -88,6 +94,8 @@ impl Marks {
         text: &str,
         bytes_max: u64,
     ) -> Result<Marked, MediaError> {
+        let place = self.line.try_acquire();
+        let _place = place.map_err(|_| later(&"too many files are marked at once"))?;
         let text = typeset::clean(text, CHARS_MAX);
         let draft = draft(incoming, bytes_max).await?;
         match draft.extension {
