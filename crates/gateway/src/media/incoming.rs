@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use tokio::time::{Instant, timeout_at};
 use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::MediaError;
 use super::mark::Marked;

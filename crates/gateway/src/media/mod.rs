@@ -143,7 +143,7 @@ impl Media {
     /// See [`MediaError`]; `Never` for a type that no text can be laid over.
     pub async fn marked(&self, incoming: Incoming, text: &str) -> Result<Incoming, MediaError> {
         if let Some(bytes) = incoming.announced_bytes() {
-            self.check_size(bytes)?;
+            check_size(bytes, self.settings.bytes_max)?;
         }
         let marked = self.marks.mark(incoming, text, self.settings.bytes_max);
         marked.await.map(Incoming::Marked)

@@ -148,7 +148,7 @@ impl Worker {
     ) -> Result<Upstream<'a>, Fault> {
         let route = task.routes.get(attempt.route);
         let route = route.ok_or_else(|| unusable("no such route"))?;
-        self.upstream_over(route, &attempt.credential)
+        self.upstream_over(route, &attempt.credential, task.order.modality)
     }
 
     /// The upstream of a route, with one of its provider's credentials.
@@ -156,6 +156,7 @@ impl Worker {
         &'a self,
         route: &'a Route,
         credential: &str,
+        modality: Modality,
     ) -> Result<Upstream<'a>, Fault> {
         let provider = self.catalogue.provider(&route.provider);
         let provider = provider.ok_or_else(|| unusable("no such provider"))?;
@@ -175,7 +176,7 @@ impl Worker {
             secret,
             now_ms: self.clock.now_ms(),
             route,
-            modality: task.order.modality,
+            modality,
         })
     }
 

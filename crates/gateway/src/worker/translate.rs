@@ -219,7 +219,7 @@ impl Worker {
         order: &Order,
         token: &str,
     ) -> Result<Output, Fault> {
-        let upstream = self.upstream_over(route, credential)?;
+        let upstream = self.upstream_over(route, credential, order.modality)?;
         let fields = self.fields(&upstream, order)?;
         let cx = Context {
             fields: &fields,
