@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Context;
 use crate::fault::{fault, nonsense, refusal_class, text_at};
+use crate::hook::Hook;
 use crate::queue::{Profile, State, Ticket, escaped, made};
 
 /// The protocol.
@@ -27,6 +28,7 @@ pub(crate) const ARK: Profile = Profile {
         ..Request::get(task(cx, ticket))
     }),
     result: None,
+    hook: Some(Hook::field("callback_url", &["/id"])),
     pause_ms: 5_000,
     grace: 0,
 };

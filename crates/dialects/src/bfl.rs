@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::Context;
 use crate::fault::{fault, nonsense, read_class, refusal_class, text_at};
+use crate::hook::Hook;
 use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
@@ -26,6 +27,7 @@ pub(crate) const BFL: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(Hook::field("webhook_url", &["/id", "/task_id"])),
     pause_ms: 1_500,
     // Work just accepted may not be known yet.
     grace: 10,

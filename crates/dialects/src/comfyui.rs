@@ -259,6 +259,7 @@ mod tests {
             base_url: "http://comfy.test",
             model: "m",
             token,
+            webhook: None,
             fields: &fields,
         };
         let body = |token| ComfyUi.start(&order(), &cx(token)).unwrap();

@@ -31,6 +31,7 @@ pub(crate) const DASHSCOPE: Profile = Profile {
         ))
     }),
     result: None,
+    hook: None,
     pause_ms: 5_000,
     grace: 0,
 };

@@ -1,16 +1,19 @@
 //! fal's queue (docs.fal.ai, queue; fal-ai/fal-js `libs/client/src/queue.ts`).
 //!
 //! `POST {base}/{model}` with the model's input answers an id and the URLs of state and result, which are
-//! kept: they cannot be built from the model's name. `COMPLETED` says only that the result can be
+//! kept. `COMPLETED` says only that the result can be
 //! asked for; whether the work failed is in the status of that reply.
 
 use std::borrow::Cow;
 
 use domain::upstream::{Auth, Fault, FaultClass, Output, Reply, Request};
+use domain::webhook::Scheme;
 use serde_json::Value;
 
+use crate::Context;
 use crate::fault::{fault, nonsense, refusal_class, text_at};
-use crate::queue::{Profile, ResultStep, State, Ticket, made, with_prompt};
+use crate::hook::{Hook, Place};
+use crate::queue::{Profile, ResultStep, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
 pub(crate) const FAL: Profile = Profile {
@@ -19,13 +22,29 @@ pub(crate) const FAL: Profile = Profile {
         Ok(Request::post(url, Value::Object(with_prompt(order, cx))).auth(KEY))
     },
     created,
-    poll: |_, ticket| Request::get(ticket.state_url.as_str()).auth(KEY),
+    poll: |cx, ticket| {
+        let url = match ticket.state_url.as_str() {
+            "" => format!("{}/status", place(cx, ticket)),
+            url => url.to_owned(),
+        };
+        Request::get(url).auth(KEY)
+    },
     state,
     find: None,
     cancel: None,
     result: Some(ResultStep {
-        request: |_, ticket| Request::get(ticket.result_url.as_str()).auth(KEY),
+        request: |cx, ticket| {
+            let url = match ticket.result_url.as_str() {
+                "" => place(cx, ticket),
+                url => url.to_owned(),
+            };
+            Request::get(url).auth(KEY)
+        },
         read: result,
+    }),
+    hook: Some(Hook {
+        place: Place::Query("fal_webhook"),
+        ..Hook::field("", &["/request_id"]).signed(Scheme::Fal)
     }),
     pause_ms: 2_000,
     grace: 0,
@@ -33,6 +52,18 @@ pub(crate) const FAL: Profile = Profile {
 
 /// `Authorization: Key <secret>`.
 const KEY: Auth = Auth::Scheme(Cow::Borrowed("Key"));
+
+/// Where work is whose reply was lost, as fal's own client has it: below the application, which is owner
+/// and name without what else is in the model's path.
+fn place(cx: &Context<'_>, ticket: &Ticket) -> String {
+    let is_spaced = ["workflows/", "comfy/"]
+        .iter()
+        .any(|space| cx.model.starts_with(space));
+    let parts = cx.model.split('/').take(if is_spaced { 3 } else { 2 });
+    let application = parts.collect::<Vec<_>>().join("/");
+    let id = escaped(&ticket.id);
+    format!("{}/{application}/requests/{id}", cx.base_url)
+}
 
 fn created(reply: &Reply) -> Result<Ticket, Fault> {
     let body = reply.json();

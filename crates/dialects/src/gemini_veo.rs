@@ -31,6 +31,7 @@ pub(crate) const VEO: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: None,
     pause_ms: 10_000,
     grace: 0,
 };

@@ -6,10 +6,12 @@
 
 use domain::order::Order;
 use domain::upstream::{Fault, FaultClass, Reply, Request};
+use domain::webhook::Scheme;
 use serde_json::{Value, json};
 
 use crate::Context;
 use crate::fault::{fault, is_moderation, nonsense, text_at};
+use crate::hook::Hook;
 use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
@@ -33,9 +35,14 @@ pub(crate) const MARKET: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(HOOK),
     pause_ms: 3_000,
     grace: GRACE,
 };
+
+/// Its deliveries name the work in one of three places.
+pub(crate) const HOOK: Hook =
+    Hook::field("callBackUrl", &["/data/taskId", "/data/task_id", "/taskId"]).signed(Scheme::Kie);
 
 /// "recordInfo is null" is said for up to 90 s after a task was made.
 pub(crate) const GRACE: u32 = 30;

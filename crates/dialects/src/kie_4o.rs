@@ -4,7 +4,7 @@
 use domain::upstream::Request;
 use serde_json::Value;
 
-use crate::kie::{GRACE, created, flagged, record};
+use crate::kie::{GRACE, HOOK, created, flagged, record};
 use crate::queue::{Profile, with_prompt};
 
 /// Pictures of GPT-4o.
@@ -20,6 +20,7 @@ pub(crate) const PICTURES: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(HOOK),
     pause_ms: 5_000,
     grace: GRACE,
 };

@@ -1,6 +1,6 @@
 //! KIE's protocol for Flux Kontext (docs.kie.ai, `/flux-kontext-api/*`), older than its market.
 
-use crate::kie::{GRACE, created, flagged, generate, record};
+use crate::kie::{GRACE, HOOK, created, flagged, generate, record};
 use crate::queue::Profile;
 
 /// Flux Kontext.
@@ -12,6 +12,7 @@ pub(crate) const KONTEXT: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(HOOK),
     pause_ms: 3_000,
     grace: GRACE,
 };

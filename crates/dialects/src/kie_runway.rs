@@ -7,7 +7,7 @@ use domain::upstream::{Fault, Reply, Request};
 use serde_json::Value;
 
 use crate::fault::text_at;
-use crate::kie::{GRACE, created, failed, flagged, record, work};
+use crate::kie::{GRACE, HOOK, created, failed, flagged, record, work};
 use crate::queue::{Profile, State, escaped, made, with_prompt};
 
 /// Runway and Aleph.
@@ -29,6 +29,7 @@ pub(crate) const RUNWAY: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(HOOK),
     pause_ms: 5_000,
     grace: GRACE,
 };

@@ -1,6 +1,6 @@
 //! KIE's protocol for Veo (docs.kie.ai, `/veo3-api/*`), older than its market.
 
-use crate::kie::{GRACE, created, flagged, generate, record};
+use crate::kie::{GRACE, HOOK, created, flagged, generate, record};
 use crate::queue::Profile;
 
 /// Veo 3.1.
@@ -12,6 +12,7 @@ pub(crate) const VEO: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(HOOK),
     pause_ms: 5_000,
     grace: GRACE,
 };

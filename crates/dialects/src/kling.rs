@@ -7,10 +7,12 @@
 
 use domain::order::Order;
 use domain::upstream::{Auth, Fault, FaultClass, Reply, Request};
+use domain::webhook::Scheme;
 use serde_json::{Map, Value, json};
 
 use crate::Context;
 use crate::fault::{fault, is_moderation, nonsense, refusal_class, text_at};
+use crate::hook::Hook;
 use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
@@ -26,6 +28,9 @@ pub(crate) const KLING: Profile = Profile {
     find: Some(|cx| Ticket::new(cx.token)),
     cancel: None,
     result: None,
+    hook: Some(
+        Hook::field("callback_url", &["/task_id", "/data/task_id", "/id"]).signed(Scheme::Standard),
+    ),
     pause_ms: 5_000,
     grace: 0,
 };

@@ -18,6 +18,7 @@ mod fal;
 mod fault;
 mod gemini;
 mod gemini_veo;
+mod hook;
 mod kie;
 mod kie_4o;
 mod kie_chat;
@@ -44,9 +45,10 @@ mod stability;
 use std::sync::LazyLock;
 
 use domain::order::Order;
-use domain::upstream::{Call, Cursor, Fault, Next, Reply};
+use domain::upstream::{Call, Cursor, Fault, Next, Reply, Wait};
 use serde_json::{Map, Value};
 
+pub use hook::Hook;
 use kie_files::Kie;
 
 /// What a dialect may know about the attempt it speaks for.
@@ -58,6 +60,9 @@ pub struct Context<'a> {
     pub model: &'a str,
     /// The attempt's token: our own reference, put wherever the provider takes one.
     pub token: &'a str,
+    /// Where the provider may tell us of the work; only where work is started, and only where it can
+    /// reach us.
+    pub webhook: Option<&'a str>,
     /// The order's parameters in the provider's words, as the catalogue's route says them; only where
     /// work is started.
     pub fields: &'a Map<String, Value>,
@@ -123,6 +128,17 @@ pub trait Dialect: Send + Sync {
     /// What the provider complains about; `Ambiguous` when the reply makes no sense.
     fn uploaded(&self, reply: &Reply) -> Result<String, Fault> {
         Err(fault::nonsense(reply))
+    }
+
+    /// How the provider tells us of its work; `None` where it does not. Its URL is in
+    /// [`Context::webhook`].
+    fn hook(&self) -> Option<&'static Hook> {
+        None
+    }
+
+    /// Goes on with work whose acceptance was lost, by the provider's id that its webhook named.
+    fn adopt(&self, _order: &Order, _cx: &Context<'_>, _work: &str) -> Option<Wait> {
+        None
     }
 }
 

@@ -13,6 +13,7 @@ use crate::Context;
 use crate::fault::{
     fault, is_moderation, is_out_of_funds, nonsense, read_class, refusal_class, text_at,
 };
+use crate::hook::Hook;
 use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
@@ -24,6 +25,7 @@ pub(crate) const LUMA: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(Hook::field("callback_url", &["/id"])),
     pause_ms: 3_000,
     grace: 2,
 };

@@ -28,6 +28,7 @@ pub(crate) const AGENTS: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: None,
     pause_ms: 3_000,
     grace: 2,
 };

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::Context;
 use crate::fault::{fault, nonsense, refusal_class, text_at};
+use crate::hook::Hook;
 use crate::queue::{Profile, ResultStep, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
@@ -30,6 +31,10 @@ pub(crate) const MINIMAX: Profile = Profile {
             Request::get(format!("{base}/v1/files/retrieve?file_id={id}"))
         },
         read: file,
+    }),
+    hook: Some(Hook {
+        challenge: Some("challenge"),
+        ..Hook::field("callback_url", &["/task_id"])
     }),
     pause_ms: 10_000,
     grace: 0,

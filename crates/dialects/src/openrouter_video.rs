@@ -7,10 +7,12 @@
 
 use domain::order::Order;
 use domain::upstream::{Fault, FaultClass, Output, Reply, Request, Source};
+use domain::webhook::Scheme;
 use serde_json::{Map, Value, json};
 
 use crate::Context;
 use crate::fault::{fault, nonsense, text_at};
+use crate::hook::Hook;
 use crate::openai_chat::complaint;
 use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
@@ -26,6 +28,7 @@ pub(crate) const VIDEO: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(Hook::field("callback_url", &["/data/id"]).signed(Scheme::OpenRouter)),
     pause_ms: 10_000,
     grace: 2,
 };

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded::byte_serialize;
 
 use crate::fault::{fault, nonsense};
+use crate::hook::Hook;
 use crate::{Context, Dialect};
 
 /// What one protocol of the kind has of its own.
@@ -30,6 +31,8 @@ pub(crate) struct Profile {
     pub(crate) cancel: Option<fn(&Context<'_>, &Ticket) -> Request>,
     /// How a result that is not in the state itself is asked for and read.
     pub(crate) result: Option<ResultStep>,
+    /// How the provider tells us of its work, where it does.
+    pub(crate) hook: Option<Hook>,
     /// Time between two polls, in milliseconds.
     pub(crate) pause_ms: u64,
     /// How many polls in a row may not find the work before that is believed: some providers answer
@@ -127,7 +130,11 @@ impl Queue {
 
 impl Dialect for Queue {
     fn start(&self, order: &Order, cx: &Context<'_>) -> Result<Call, Fault> {
-        Ok(Call::creates((self.0.submit)(order, cx)?))
+        let request = (self.0.submit)(order, cx)?;
+        Ok(Call::creates(match (&self.0.hook, cx.webhook) {
+            (Some(hook), Some(url)) => hook.placed(request, url),
+            _ => request,
+        }))
     }
 
     fn resume(
@@ -188,6 +195,19 @@ impl Dialect for Queue {
             request: cancel(cx, &ticket),
             at: at.clone(),
             kind: Kind::Reads,
+        })
+    }
+
+    fn hook(&self) -> Option<&'static Hook> {
+        self.0.hook.as_ref()
+    }
+
+    fn adopt(&self, _order: &Order, cx: &Context<'_>, work: &str) -> Option<Wait> {
+        self.0.hook.as_ref()?;
+        Some(Wait {
+            ms: 0,
+            upstream_id: Some(work.to_owned()),
+            ..self.wait(cx, &Ticket::new(work), None)
         })
     }
 }

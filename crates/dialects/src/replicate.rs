@@ -5,25 +5,29 @@
 //! `output`, which is a URL, a list of URLs or an object of them, as the model pleases.
 
 use domain::upstream::{Fault, FaultClass, Reply, Request};
+use domain::webhook::Scheme;
 use serde_json::{Value, json};
 
 use crate::fault::{fault, nonsense, refusal_class, text_at};
+use crate::hook::Hook;
 use crate::queue::{Profile, State, Ticket, escaped, made, with_prompt};
 
 /// The protocol.
 pub(crate) const REPLICATE: Profile = Profile {
     submit: |order, cx| {
-        let input = with_prompt(order, cx);
-        Ok(match cx.model.split_once(':') {
-            Some((_, version)) => Request::post(
-                format!("{}/v1/predictions", cx.base_url),
-                json!({ "version": version, "input": input }),
-            ),
-            None => Request::post(
-                format!("{}/v1/models/{}/predictions", cx.base_url, cx.model),
-                json!({ "input": input }),
-            ),
-        })
+        let mut body = json!({ "input": with_prompt(order, cx) });
+        if cx.webhook.is_some() {
+            // Otherwise every line of the log is a delivery.
+            body["webhook_events_filter"] = json!(["completed"]);
+        }
+        let path = match cx.model.split_once(':') {
+            Some((_, version)) => {
+                body["version"] = json!(version);
+                "predictions".to_owned()
+            }
+            None => format!("models/{}/predictions", cx.model),
+        };
+        Ok(Request::post(format!("{}/v1/{path}", cx.base_url), body))
     },
     created,
     poll: |cx, ticket| {
@@ -37,6 +41,7 @@ pub(crate) const REPLICATE: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
+    hook: Some(Hook::field("webhook", &["/id"]).signed(Scheme::Standard)),
     pause_ms: 2_000,
     grace: 0,
 };

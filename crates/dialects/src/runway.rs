@@ -28,6 +28,7 @@ pub(crate) const TASKS: Profile = Profile {
     }),
     result: None,
     // More often than every 5 s is not allowed.
+    hook: None,
     pause_ms: 5_000,
     grace: 2,
 };
@@ -146,6 +147,7 @@ mod tests {
             base_url: "https://provider.test",
             model: "gen4.5",
             token: "token-1",
+            webhook: None,
             fields: &NOTHING,
         };
         let cancel = |at: Value| Queue(&TASKS).cancel(&order, &cx, &Cursor(at));

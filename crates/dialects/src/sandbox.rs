@@ -179,6 +179,7 @@ mod tests {
             base_url: "http://sandbox",
             model: "any",
             token: "token-1",
+            webhook: None,
             fields: &NOTHING,
         }
     }

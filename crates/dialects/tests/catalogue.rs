@@ -183,6 +183,7 @@ impl Trial<'_> {
             base_url: &self.catalogue.provider(&route.provider).unwrap().base_url,
             model: &route.model,
             token: "token-1",
+            webhook: None,
             fields: &fields,
         };
         let call = dialect(&route.dialect).unwrap().start(order, &cx);

@@ -3,6 +3,7 @@
 //! `order.json` says what is asked, `1.reply.json` and so on what the provider answers. What the dialect
 //! says, and what comes of it, is in `1.request.json` and `outcome.json`; `UPDATE=1` writes those anew, for
 //! a person to read. With `"starts": "find"` in the order the conversation is the one after a lost reply;
+//! with `"starts": "hook"` the one after a webhook, `delivery`, that names the work of a lost reply;
 //! with `"cancels": true` it ends with a request to cancel, in `cancel.request.json`. `cases.json` of a
 //! dialect is the same for its replies to a creating call alone: a reply and what it means.
 
@@ -90,6 +91,7 @@ fn context<'a>(value: &'a Value) -> Context<'a> {
         base_url: "https://provider.test",
         model: value["model"].as_str().unwrap(),
         token: "token-1",
+        webhook: value["webhook"].as_str(),
         fields: value["fields"].as_object().unwrap_or(&NOTHING),
     }
 }
@@ -99,10 +101,16 @@ fn play(dialect: &dyn Dialect, folder: &Path) {
     let (order, first) = (order(&asked), context(&asked));
     let later = Context {
         fields: &NOTHING,
+        webhook: None,
         ..first
     };
+    let hook = dialect.hook();
     let mut call = match asked["starts"].as_str() {
         Some("find") => dialect.find(&order, &later).unwrap(),
+        Some("hook") => {
+            let work = hook.unwrap().work(&asked["delivery"]).unwrap();
+            dialect.adopt(&order, &later, &work).unwrap().then
+        }
         _ => dialect.start(&order, &first).unwrap(),
     };
     let mut pauses = Vec::new();

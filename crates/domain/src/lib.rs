@@ -19,3 +19,4 @@ pub mod stripe;
 pub mod switches;
 pub mod task;
 pub mod upstream;
+pub mod webhook;

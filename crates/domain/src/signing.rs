@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 
 /// What a secret's text starts with.
 const PREFIX: &str = "whsec_";
@@ -73,6 +74,19 @@ pub fn derive(secret: &[u8], parts: &[&str]) -> String {
         mac.update(&[0]);
     }
     hex::encode(mac.finalize().into_bytes())
+}
+
+/// The token of an attempt: our reference at its provider, and what its webhook is known by.
+#[must_use]
+pub fn attempt_token(secret: &[u8], task: &str, attempt: &str) -> String {
+    derive(secret, &["attempt", task, attempt])
+}
+
+/// Whether a token is that of an attempt. Takes as long for a wrong one as for the right one.
+#[must_use]
+pub fn is_attempt_token(secret: &[u8], task: &str, attempt: &str, token: &str) -> bool {
+    let ours = attempt_token(secret, task, attempt);
+    ours.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
 /// How long a token of [`jwt`] is accepted, in seconds, and how far back its start is laid for a
@@ -145,6 +159,16 @@ mod tests {
         let pair = "ak-test:sk-test";
         assert_eq!(jwt(pair, 1_790_000_000).as_deref(), Some(token));
         assert_eq!(jwt("no colon", 0), None);
+    }
+
+    #[test]
+    fn an_attempt_is_known_by_its_own_token_alone() {
+        let token = attempt_token(b"k", "t", "a");
+        assert!(is_attempt_token(b"k", "t", "a", &token));
+        assert!(!is_attempt_token(b"other", "t", "a", &token));
+        assert!(!is_attempt_token(b"k", "t", "b", &token));
+        assert!(!is_attempt_token(b"k", "t", "a", &token[1..]));
+        assert!(!is_attempt_token(b"k", "t", "a", ""));
     }
 
     #[test]

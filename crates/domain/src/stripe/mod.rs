@@ -63,7 +63,7 @@ impl EndpointSecret {
 }
 
 /// The values of a name in `name=value,name=value`.
-fn values<'h>(header: &'h str, name: &'static str) -> impl Iterator<Item = &'h str> {
+pub(crate) fn values<'h>(header: &'h str, name: &'static str) -> impl Iterator<Item = &'h str> {
     let pairs = header.split(',').filter_map(|pair| pair.split_once('='));
     let named = pairs.filter(move |(known, _)| known.trim() == name);
     named.map(|(_, value)| value.trim())

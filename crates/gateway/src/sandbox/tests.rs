@@ -17,6 +17,7 @@ fn cx() -> Context<'static> {
         base_url: BASE,
         model: "any",
         token: "token-1",
+        webhook: None,
         fields: &NOTHING,
     }
 }
