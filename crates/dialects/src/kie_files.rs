@@ -43,6 +43,14 @@ impl<D: Dialect> Dialect for Kie<D> {
         self.0.cancel(order, cx, at)
     }
 
+    fn hook(&self) -> Option<&'static Hook> {
+        self.0.hook()
+    }
+
+    fn adopt(&self, order: &Order, cx: &Context<'_>, work: &str) -> Option<Wait> {
+        self.0.adopt(order, cx, work)
+    }
+
     fn upload(&self, file: &InputFile<'_>, _cx: &Context<'_>) -> Option<Call> {
         let url = |name: &str| format!("{}/api/{name}", file.upload_url);
         let request = if file.bytes > BASE64_BYTES_MAX {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod edge;
 pub mod entropy;
+pub mod hooks;
 pub mod media;
 pub mod metrics;
 pub mod net;

@@ -29,6 +29,7 @@ const GATEWAY: [(&str, Knows); 18] = [
     ("net", Only(&["clock", "entropy", "spawn"])),
     ("stripe", Only(&["net"])),
     ("alerts", Only(&["clock", "metrics", "store"])),
+    ("hooks", Only(&["clock", "metrics", "net", "store"])),
     ("media", AllBut(&["api", "worker", "callbacks", "edge"])),
     (
         "sandbox",
@@ -49,6 +50,7 @@ const GATEWAY: [(&str, Knows); 18] = [
             "sandbox",
             "stripe",
             "alerts",
+            "hooks",
         ]),
     ),
     ("edge", AllBut(&["worker", "store", "callbacks", "media"])),

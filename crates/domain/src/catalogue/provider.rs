@@ -128,6 +128,11 @@ pub struct Provider {
     pub origins: Vec<String>,
     /// Name of the setting that holds its secret; `None` for a provider that wants none.
     pub secret_env: Option<String>,
+    /// Name of the setting that holds the secret its webhooks are signed with; without it any delivery
+    /// to an attempt's own URL is taken.
+    pub webhook_secret_env: Option<String>,
+    /// Where the public keys are that its webhooks are signed with, as a JWKS document.
+    pub webhook_keys: Option<String>,
     /// A server of the operator's own. Where it is only the operator knows, so that it is used only if
     /// a setting says its base URL; its secret, if it has one, may be missing.
     pub is_local: bool,
@@ -168,6 +173,8 @@ impl Provider {
             base_url: "http://sandbox.internal".to_owned(),
             origins: Vec::new(),
             secret_env: None,
+            webhook_secret_env: None,
+            webhook_keys: None,
             is_local: false,
             recovery: Recovery::None,
             on_lost_reply: OnLostReply::FailAndRelease,

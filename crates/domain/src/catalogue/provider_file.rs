@@ -9,13 +9,15 @@ use crate::mapping::Mapping;
 use crate::order::{Modality, link};
 
 /// The keys of a provider file.
-pub(super) const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 20] = [
     "id",
     "name",
     "dialect",
     "base_url",
     "origins",
     "secret",
+    "webhook_secret",
+    "webhook_keys",
     "local",
     "recovery",
     "on_lost_reply",
@@ -63,6 +65,8 @@ pub(super) fn provider(root: &Section<'_>, id: &str, dialects: &[&str]) -> Provi
             .map_or_else(String::new, |item| base(&item)),
         origins: origins(root),
         secret_env: root.get("secret").and_then(|item| secret(&item)),
+        webhook_secret_env: root.get("webhook_secret").and_then(|item| secret(&item)),
+        webhook_keys: root.get("webhook_keys").map(|item| base(&item)),
         is_local: root.flag("local"),
         recovery: recovery.unwrap_or(Recovery::None),
         on_lost_reply: on_lost_reply.unwrap_or(OnLostReply::FailAndRelease),

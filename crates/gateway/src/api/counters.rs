@@ -40,7 +40,7 @@ words! {
         Submit = "submit", Estimate = "estimate", Task = "task", Tasks = "tasks",
         Stream = "stream", Attempts = "attempts", Cancel = "cancel", Files = "files", Callbacks = "callbacks",
         Models = "models", Keys = "keys", Billing = "billing", Receipts = "receipts",
-        Admin = "admin", Probe = "probe", Docs = "docs", Results = "results", Other = "other",
+        Admin = "admin", Probe = "probe", Docs = "docs", Results = "results", Hooks = "hooks", Other = "other",
     }
 }
 

@@ -139,14 +139,16 @@ impl Api {
     }
 }
 
-/// The whole API as a router, with the results beside it: another's routes behind the same front.
-pub fn router(api: Arc<Api>, results: Router) -> Router {
+/// The whole API as a router, with results and providers' webhooks beside it: others' routes behind the
+/// same front.
+pub fn router(api: Arc<Api>, results: Router, hooks: Router) -> Router {
     let front = FrontLayer::new(&api.entropy, Arc::clone(&api.counters));
     let clients = money(account(catalogue(tasks(Routes::behind(&front)))));
     documents(probes(admin::routes(clients)))
         .router
         .with_state(api)
         .merge(results.route_layer(front.at(Endpoint::Results)))
+        .merge(hooks.route_layer(front.at(Endpoint::Hooks)))
         .fallback_service(any(unknown).layer::<_, std::convert::Infallible>(front))
 }
 

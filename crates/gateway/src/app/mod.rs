@@ -36,6 +36,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::{self, EdgeSettings};
 use crate::entropy::Entropy;
+use crate::hooks::{self, Hooks, Keys};
 use crate::media::Media;
 use crate::metrics::{Metrics, Program};
 use crate::net::{Net, NetSettings};
@@ -166,7 +167,7 @@ impl App {
         let api = parts.api(&callbacks, public_url.clone(), Arc::clone(&is_draining));
         let api = Arc::new(api);
         let router = match role.answers() {
-            true => crate::api::router(api, parts.results()),
+            true => crate::api::router(api, parts.results(), parts.hooks()),
             false => crate::api::router_of_probes(api),
         };
         let closing = CancellationToken::new();
@@ -189,7 +190,8 @@ impl App {
                 let sweeper = parts.sweeper();
                 let alerts = post.map(|post| parts.alerts(post).run(stop.clone()));
                 tokio::join!(
-                    worker.run(stop.clone()),
+                    Arc::clone(&worker).run(stop.clone()),
+                    worker.look_back(stop.clone()),
                     callbacks.run(stop.clone()),
                     sweeper.run(stop.clone()),
                     OptionFuture::from(alerts)
@@ -348,6 +350,28 @@ impl Parts {
         }
     }
 
+    fn hooks(&self) -> Router {
+        let secrets = self.catalogue.providers().filter_map(|provider| {
+            let name = provider.webhook_secret_env.as_deref()?;
+            let secret = self.config.secrets.get(name)?;
+            Some((provider.id.clone(), secret.to_owned()))
+        });
+        hooks::router(Hooks {
+            keys: Keys::new(secrets.collect(), self.net.clone(), self.clock.clone()),
+            store: self.store.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            secret: self.secret.clone(),
+        })
+    }
+
+    /// Where providers reach us: over TLS alone, as the tokens are in the URLs.
+    fn webhooks(&self) -> Option<String> {
+        let base = self.config.server.public_url.clone();
+        base.filter(|url| url.starts_with("https://"))
+    }
+
     fn callbacks(&self, public_url: String) -> Callbacks {
         Callbacks::new(
             self.store.clone(),
@@ -374,6 +398,7 @@ impl Parts {
             },
             traffic: self.traffic.clone(),
         })
+        .hooked_at(self.webhooks())
         .with_metrics(self.metrics.clone())
         .translating(self.translates.clone().ok())
     }

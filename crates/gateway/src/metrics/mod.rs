@@ -44,6 +44,9 @@ const ATTEMPTS: [&str; 5] = ["refused", "unknown", "done", "failed", "abandoned"
 /// What comes of a delivery.
 const CALLBACKS: [&str; 5] = ["delivered", "retry", "exhausted", "gone", "blocked"];
 
+/// What comes of a webhook of a provider.
+const WEBHOOKS: [&str; 6] = ["nudge", "receipt", "over", "orphan", "unsigned", "unknown"];
+
 /// What comes of a mail about a low balance.
 const MAILS: [&str; 4] = ["sent", "retry", "refused", "exhausted"];
 
@@ -91,6 +94,9 @@ impl Words {
 struct Provider {
     id: String,
     attempts: Words,
+    webhooks: Words,
+    orphans: Counter,
+    late: Counter,
 }
 
 /// What the page shows. Cheap to clone.
@@ -135,6 +141,17 @@ impl Metrics {
             "attempts",
             "Attempts ended, or gone unanswered",
         );
+        let webhooks = family(&mut registry, "webhooks", "Webhooks of providers");
+        let orphans = family(
+            &mut registry,
+            "orphan_works",
+            "Webhooks about work that no task waits for",
+        );
+        let late = family(
+            &mut registry,
+            "late_successes",
+            "Works that were finished after their attempt was given up; the operator's loss",
+        );
         let callbacks = family(&mut registry, "callbacks", "Deliveries of callbacks");
         let absorbed = Counter::default();
         registry.register(
@@ -167,6 +184,9 @@ impl Metrics {
         let provider = |id: &str| Provider {
             id: id.to_owned(),
             attempts: Words::new(&attempts, &[("provider", id)], "state", &ATTEMPTS),
+            webhooks: Words::new(&webhooks, &[("provider", id)], "result", &WEBHOOKS),
+            orphans: orphans.get_or_create_owned(&vec![("provider", id.to_owned())]),
+            late: late.get_or_create_owned(&vec![("provider", id.to_owned())]),
         };
         Self(Arc::new(Inner {
             ended: Words::new(&ended, &[], "end", &ENDS),
@@ -194,12 +214,38 @@ impl Metrics {
         self.0.absorbed.inc_by(micros);
     }
 
+    /// The counters of a provider, or of those that nobody announced.
+    fn provider(&self, id: &str) -> Option<&Provider> {
+        let providers = &self.0.providers;
+        let found = providers.iter().find(|known| known.id == id);
+        found.or(providers.last())
+    }
+
     /// An attempt at a provider ended in a state, or went unanswered.
     pub fn attempt(&self, provider: &str, state: &str) {
-        let providers = &self.0.providers;
-        let found = providers.iter().find(|known| known.id == provider);
-        if let Some(provider) = found.or(providers.last()) {
+        if let Some(provider) = self.provider(provider) {
             provider.attempts.count(state);
+        }
+    }
+
+    /// A webhook of a provider came to `nudge`, `receipt`, `over`, `orphan`, `unsigned` or `unknown`.
+    pub fn webhook(&self, provider: &str, result: &str) {
+        if let Some(provider) = self.provider(provider) {
+            provider.webhooks.count(result);
+        }
+    }
+
+    /// A webhook was about work that no task waits for.
+    pub fn orphan_work(&self, provider: &str) {
+        if let Some(provider) = self.provider(provider) {
+            provider.orphans.inc();
+        }
+    }
+
+    /// Work was finished after its attempt was given up.
+    pub fn late_success(&self, provider: &str) {
+        if let Some(provider) = self.provider(provider) {
+            provider.late.inc();
         }
     }
 

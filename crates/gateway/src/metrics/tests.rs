@@ -8,6 +8,9 @@ fn every_series_is_there_before_anything_is_counted() {
     for line in [
         "routerbase_tasks_ended_total{end=\"moderated\"} 0",
         "routerbase_attempts_total{provider=\"kie\",state=\"unknown\"} 0",
+        "routerbase_webhooks_total{provider=\"kie\",result=\"nudge\"} 0",
+        "routerbase_orphan_works_total{provider=\"kie\"} 0",
+        "routerbase_late_successes_total{provider=\"other\"} 0",
         "routerbase_callbacks_total{result=\"delivered\"} 0",
         "routerbase_mails_total{result=\"sent\"} 0",
         "routerbase_worker_steps 0",
@@ -26,6 +29,9 @@ fn what_is_counted_shows() {
     metrics.ended(domain::task::ErrorKind::MediaLost.as_str());
     metrics.attempt("kie", "done");
     metrics.attempt("nobody", "done");
+    metrics.webhook("kie", "receipt");
+    metrics.orphan_work("kie");
+    metrics.late_success("kie");
     metrics.callback("gone");
     metrics.mail("refused");
     let step = metrics.step();
@@ -43,6 +49,9 @@ fn what_is_counted_shows() {
         ),
         "routerbase_attempts_total{provider=\"kie\",state=\"done\"} 1",
         "routerbase_attempts_total{provider=\"other\",state=\"done\"} 1",
+        "routerbase_webhooks_total{provider=\"kie\",result=\"receipt\"} 1",
+        "routerbase_orphan_works_total{provider=\"kie\"} 1",
+        "routerbase_late_successes_total{provider=\"kie\"} 1",
         "routerbase_callbacks_total{result=\"gone\"} 1",
         "routerbase_mails_total{result=\"refused\"} 1",
         "routerbase_worker_steps 1",

@@ -11,7 +11,7 @@ use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
 use super::files::{REMNANT_MS, remnants};
 use super::work::{Claim, Committed, Lease};
-use super::{Store, StoreError, json, parked};
+use super::{Store, StoreError, json, last_looks, parked};
 use crate::values;
 
 impl Store {
@@ -37,6 +37,7 @@ impl Store {
                 owner: claim.owner.clone(),
                 epoch: claim.epoch,
                 remnants: remnants(&claim.task, &change.task),
+                last_look: last_looks::owed(&claim.task, &change)?,
                 change,
                 lease,
                 body,
@@ -73,6 +74,8 @@ struct Commit {
     epoch: i64,
     change: Change,
     remnants: Vec<String>,
+    /// The task as it was, where its attempt is given up and has to be looked at later.
+    last_look: Option<String>,
     lease: Lease,
     body: String,
     clears_cancel: bool,
@@ -270,6 +273,9 @@ impl Operation for Commit {
         }
         if let Some(change) = &self.change.attempt {
             self.write_attempt(db, change).await?;
+            if let Some(body) = &self.last_look {
+                last_looks::owe(db, &change.id, body, self.now_ms).await?;
+            }
         }
         let mut lets_in = false;
         if let Some(charge) = self.change.close {

@@ -16,7 +16,7 @@ pub struct Migration {
 }
 
 /// Every step, in order.
-pub const MIGRATIONS: [Migration; 5] = [
+pub const MIGRATIONS: [Migration; 6] = [
     Migration {
         version: 1,
         name: "tasks",
@@ -41,6 +41,11 @@ pub const MIGRATIONS: [Migration; 5] = [
         version: 5,
         name: "traffic",
         sql: include_str!("migrations/0005_traffic.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "webhooks",
+        sql: include_str!("migrations/0006_webhooks.sql"),
     },
 ];
 

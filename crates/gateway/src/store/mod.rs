@@ -17,6 +17,7 @@ mod hints;
 pub mod key_changes;
 pub mod keys;
 pub mod lanes;
+pub mod last_looks;
 pub mod ledger;
 pub mod mails;
 mod meters;
@@ -30,6 +31,7 @@ pub mod tasks;
 pub mod transactions;
 pub mod uploads;
 mod waiting;
+pub mod webhooks;
 pub mod work;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use domain::task::Task;
+use domain::task::{Phase, Task};
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
@@ -51,7 +51,7 @@ const CLAIM_MOVING: &str = "WITH due AS (
     UPDATE tasks SET lease_owner = $3, lease_until_ms = $4, epoch = epoch + 1
     WHERE id IN (SELECT id FROM due)
     AND lane = 2 AND due_ms <= $1 AND lease_until_ms <= $1
-    RETURNING body, version, is_cancel_asked, epoch";
+    RETURNING body, version, is_cancel_asked, epoch, due_ms";
 
 const CLAIM_QUEUED: &str = "WITH due AS (
         SELECT id FROM tasks WHERE lane = 1 AND due_ms <= $1 AND lease_until_ms <= $1
@@ -59,7 +59,7 @@ const CLAIM_QUEUED: &str = "WITH due AS (
     UPDATE tasks SET lease_owner = $3, lease_until_ms = $4, epoch = epoch + 1
     WHERE id IN (SELECT id FROM due)
     AND lane = 1 AND due_ms <= $1 AND lease_until_ms <= $1
-    RETURNING body, version, is_cancel_asked, epoch";
+    RETURNING body, version, is_cancel_asked, epoch, due_ms";
 
 const HOLDER: &str = "SELECT epoch, lease_owner FROM tasks WHERE id = $1";
 
@@ -158,7 +158,7 @@ impl Operation for Claiming {
                     Ok(task) => claims.push(Claim {
                         owner: self.owner.clone(),
                         epoch: row.int(3)?,
-                        task,
+                        task: nudged(task, row.int(4)?),
                     }),
                     Err(error) => tracing::error!(%error, "a task cannot be read"),
                 }
@@ -187,6 +187,16 @@ impl Operation for Claiming {
             Ordering::Greater => None,
         })
     }
+}
+
+/// A task with an upstream that was made due before its time, as a webhook does. A wish to cancel makes
+/// its task due as well, and is heeded at its own pace.
+fn nudged(mut task: Task, due_ms: i64) -> Task {
+    let is_upstream = matches!(task.phase, Phase::Running { .. } | Phase::Unknown { .. });
+    if is_upstream && !task.is_cancel_asked {
+        task.due_ms = task.due_ms.min(due_ms);
+    }
+    task
 }
 
 /// A task from the columns body, version, `is_cancel_asked`.

@@ -7,7 +7,9 @@ mod admit;
 mod converse;
 mod inputs;
 mod keep;
+mod last_look;
 mod owners;
+mod receipt;
 mod send;
 mod step;
 mod sweep;
@@ -92,6 +94,8 @@ pub struct Worker {
     dialects: Dialects,
     /// For files on their way to providers.
     room: Room,
+    /// Where providers reach us, without a slash at the end; `None` where they cannot.
+    webhooks: Option<String>,
     /// Where steps run; `None` for the runtime.
     spawn: Option<Spawn>,
     /// Until when the leases were renewed, Unix milliseconds.
@@ -145,6 +149,7 @@ impl Worker {
             translation: None,
             dialects: dialects::dialect,
             room: Room::new(),
+            webhooks: None,
             spawn: None,
         }
     }
@@ -160,6 +165,13 @@ impl Worker {
     #[must_use]
     pub fn translating(mut self, translation: Option<Arc<Translation>>) -> Self {
         self.translation = translation;
+        self
+    }
+
+    /// The same, told of by providers' webhooks below a URL of ours.
+    #[must_use]
+    pub fn hooked_at(mut self, base: Option<String>) -> Self {
+        self.webhooks = base;
         self
     }
 

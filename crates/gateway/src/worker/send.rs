@@ -5,10 +5,10 @@
 
 use dialects::Context;
 use domain::catalogue::SANDBOX;
-use domain::ids::AttemptId;
+use domain::ids::{AttemptId, TaskId};
 use domain::order::Order;
-use domain::signing::derive;
-use domain::task::{Attempt, Outcome};
+use domain::signing::attempt_token;
+use domain::task::{Attempt, Outcome, Task};
 use domain::upstream::{Call, Fault, FaultClass, Kind, Next};
 use serde_json::{Map, Value};
 use tokio::sync::SemaphorePermit;
@@ -62,10 +62,8 @@ impl Worker {
     pub(super) async fn start(&self, claim: &mut Claim, mut pass: Pass) -> Option<Outcome> {
         let id = AttemptId::mint(&self.entropy.bytes());
         let began_ms = self.clock.now_ms();
-        let token = derive(
-            self.secret.as_bytes(),
-            &["attempt", claim.task.id.as_str(), id.as_str()],
-        );
+        let secret = self.secret.as_bytes();
+        let token = attempt_token(secret, claim.task.id.as_str(), id.as_str());
         let attempt = Attempt {
             id,
             route: pass.route,
@@ -114,7 +112,7 @@ impl Worker {
             Err(fault) => return Some(Sent::silent(Outcome::Unsent(fault))),
         };
         // The room of the files is kept until they are sent.
-        let (call, _room) = match self.ready(&task.order, &upstream, &attempt).await {
+        let (call, _room) = match self.ready(&task, &upstream, &attempt).await {
             Ok(ready) => ready,
             Err(sent) => return Some(sent),
         };
@@ -175,7 +173,7 @@ impl Worker {
     ) -> Result<(Call, Option<SemaphorePermit<'a>>), Sent> {
         let delivered = self.delivered(upstream, order, attempt).await;
         let Prepared { order, room } = delivered.map_err(undelivered)?;
-        let call = self.prepare(&order, upstream, attempt).await;
+        let call = self.prepare(&task.id, &order, upstream, attempt).await;
         let call = call.map_err(|fault| Sent::judged(&fault.clone(), Outcome::Unsent(fault)))?;
         Ok((call, room))
     }
@@ -183,13 +181,19 @@ impl Worker {
     /// The calls before the creating one; they create nothing and may be made again.
     async fn prepare(
         &self,
+        id: &TaskId,
         order: &Order,
         upstream: &Upstream<'_>,
         attempt: &Attempt,
     ) -> Result<Call, Fault> {
         let fields = self.fields(upstream, order)?;
+        let webhook = self.webhooks.as_ref().map(|base| {
+            let (provider, token) = (&upstream.provider.id, &attempt.token);
+            format!("{base}/hooks/{provider}/{id}/{}/{token}", attempt.id)
+        });
         let cx = Context {
             fields: &fields,
+            webhook: webhook.as_deref(),
             ..upstream.context(&attempt.token)
         };
         let mut call = upstream.dialect.start(order, &cx)?;

@@ -42,6 +42,7 @@ impl<'a> Upstream<'a> {
             base_url: &self.provider.base_url,
             model: &self.route.model,
             token,
+            webhook: None,
             fields: &NOTHING,
         }
     }
@@ -91,7 +92,17 @@ impl Worker {
         loop {
             let now_ms = self.clock.now_ms();
             let rules = self.rules(&claim.task);
-            let outcome = match decide(&claim.task, now_ms, &rules) {
+            let action = match self.adopted(&claim.task).await {
+                Ok(Some(outcome)) => Action::Apply(outcome),
+                Ok(None) => decide(&claim.task, now_ms, &rules),
+                Err(error) => {
+                    tracing::warn!(task = %claim.task.id, %error, "receipts cannot be read");
+                    return self
+                        .put_back(&claim, now_ms.saturating_add(REFUSED_MS))
+                        .await;
+                }
+            };
+            let outcome = match action {
                 Action::Sleep(until_ms) => return self.put_back(&claim, until_ms).await,
                 Action::Apply(outcome) => outcome,
                 Action::Start { route } => match self.admit(&claim.task, route).await {
@@ -116,6 +127,7 @@ impl Worker {
                 return i64::MAX;
             };
             if due_ms > self.clock.now_ms() {
+                self.heed_receipt(&claim.task).await;
                 return due_ms;
             }
         }
@@ -227,7 +239,10 @@ impl Worker {
                 tracing::warn!(task = %claim.task.id, detail, "an upstream repeats itself");
                 let fault = Fault::new(FaultClass::Ambiguous, "named another task's work");
                 let no_answer = match claim.task.phase {
-                    Phase::Unknown { .. } => Outcome::Missed(fault),
+                    Phase::Unknown { .. } => {
+                        self.forget_receipt(&claim.task).await;
+                        Outcome::Missed(fault)
+                    }
                     _ => Outcome::Unanswered,
                 };
                 Box::pin(self.commit(claim, no_answer)).await

@@ -1,5 +1,5 @@
-//! What is seen to in time: files past their retention, old idempotency keys, parked tasks that
-//! a raised limit has a place for or that are past their deadline.
+//! What is seen to in time: files past their retention, old idempotency keys, old receipts of webhooks,
+//! parked tasks that a raised limit has a place for or that are past their deadline.
 //!
 //! Invariant: every sweep is idempotent and may run on any number of nodes at once.
 
@@ -86,6 +86,7 @@ impl Sweeper {
             }
         }
         self.store.any_sweep_idempotency(now_ms).await?;
+        self.store.any_sweep_receipts(now_ms).await?;
         self.store.any_let_in(now_ms).await?;
         Ok(removed)
     }

@@ -37,7 +37,7 @@ impl Edged {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let closing = CancellationToken::new();
-        let app = router(Arc::clone(&world.api), results());
+        let app = router(Arc::clone(&world.api), results(), axum::Router::new());
         tokio::spawn(serve(listener, app, settings, closing.clone()));
         Self {
             world,

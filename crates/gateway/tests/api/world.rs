@@ -21,6 +21,9 @@ use gateway::api::{Api, ApiSettings, Switchboard, TestCallback, TestResult, rout
 use gateway::client_ip::ClientIp;
 use gateway::clock::Clock;
 use gateway::entropy::Entropy;
+use gateway::hooks::{self, Hooks, Keys};
+use gateway::metrics::Metrics;
+use gateway::net::{Net, NetSettings};
 use gateway::store::accounts::NewAccount;
 use gateway::store::work::{Claim, Committed, Lease};
 use gateway::store::{Access, Store};
@@ -383,11 +386,25 @@ fn shipped(kind: &str) -> Vec<SourceFile> {
 
 async fn serve(api: &Arc<Api>) -> SocketAddr {
     let ip = ClientIp(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)));
-    let app = router(Arc::clone(api), results()).layer(axum::Extension(ip));
+    let app = router(Arc::clone(api), results(), hooks(api)).layer(axum::Extension(ip));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
+}
+
+/// Where providers tell of their work; KIE's deliveries are to be signed.
+fn hooks(api: &Api) -> axum::Router {
+    let secrets = BTreeMap::from([("kie".to_owned(), "kie-key".to_owned())]);
+    let net = Net::new(NetSettings::default(), None).unwrap();
+    hooks::router(Hooks {
+        store: api.store.clone(),
+        catalogue: Arc::clone(&api.catalogue),
+        clock: api.clock.clone(),
+        metrics: Metrics::default(),
+        secret: "secret".to_owned(),
+        keys: Keys::new(secrets, net, api.clock.clone()),
+    })
 }
 
 /// Where results would be.

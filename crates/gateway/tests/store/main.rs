@@ -37,3 +37,4 @@ mod tls;
 mod transactions;
 mod uploads;
 mod waiting;
+mod webhooks;
