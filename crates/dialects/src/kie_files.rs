@@ -5,11 +5,11 @@
 //! A name that comes twice overwrites the first file, so no name comes twice.
 
 use domain::order::Order;
-use domain::upstream::{Call, Cursor, Fault, FaultClass, Kind, Next, Part, Reply, Request};
+use domain::upstream::{Call, Cursor, Fault, FaultClass, Kind, Next, Part, Reply, Request, Wait};
 use serde_json::json;
 
 use crate::fault::{fault, nonsense, text_at};
-use crate::{Context, Dialect, InputFile};
+use crate::{Context, Dialect, Hook, InputFile};
 
 /// Where files are put at KIE.
 const FOLDER: &str = "inputs";

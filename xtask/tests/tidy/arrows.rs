@@ -93,8 +93,9 @@ const FENCED: [Fenced; 12] = [
             "crates/gateway/src/worker/",
             "crates/gateway/src/app/",
             "crates/gateway/src/app.rs",
+            "crates/gateway/src/hooks/",
         ],
-        "only worker speaks dialects",
+        "only worker and hooks speak dialects",
     ),
     fenced("env::var", &[CONFIG], "settings are read once, in config"),
 ];

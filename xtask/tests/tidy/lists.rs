@@ -16,7 +16,15 @@ const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const ARCHITECTURE_LINES_MAX: usize = 300;
 
 /// Modules of the dialects that are shared by several, and so are no protocols themselves.
-const SHARED: [&str; 6] = ["lib", "chat", "conversation", "fault", "kie_files", "queue"];
+const SHARED: [&str; 7] = [
+    "lib",
+    "chat",
+    "conversation",
+    "fault",
+    "hook",
+    "kie_files",
+    "queue",
+];
 
 /// All of them.
 pub fn check(tree: &Tree, sources: &[Source]) -> Vec<Problem> {

@@ -12,6 +12,7 @@ const PURE: [(&str, &[&str]); 2] = [
             "hmac",
             "ipnet",
             "jiff",
+            "ring",
             "serde",
             "serde_json",
             "sha2",

@@ -10,6 +10,7 @@ mod clocks;
 mod error;
 pub mod files;
 mod means;
+mod webhooks;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -36,7 +37,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::edge::{self, EdgeSettings};
 use crate::entropy::Entropy;
-use crate::hooks::{self, Hooks, Keys};
 use crate::media::Media;
 use crate::metrics::{Metrics, Program};
 use crate::net::{Net, NetSettings};
@@ -348,28 +348,6 @@ impl Parts {
             switchboard: Switchboard::default(),
             counters: Arc::clone(&self.counters),
         }
-    }
-
-    fn hooks(&self) -> Router {
-        let secrets = self.catalogue.providers().filter_map(|provider| {
-            let name = provider.webhook_secret_env.as_deref()?;
-            let secret = self.config.secrets.get(name)?;
-            Some((provider.id.clone(), secret.to_owned()))
-        });
-        hooks::router(Hooks {
-            keys: Keys::new(secrets.collect(), self.net.clone(), self.clock.clone()),
-            store: self.store.clone(),
-            catalogue: Arc::clone(&self.catalogue),
-            clock: self.clock.clone(),
-            metrics: self.metrics.clone(),
-            secret: self.secret.clone(),
-        })
-    }
-
-    /// Where providers reach us: over TLS alone, as the tokens are in the URLs.
-    fn webhooks(&self) -> Option<String> {
-        let base = self.config.server.public_url.clone();
-        base.filter(|url| url.starts_with("https://"))
     }
 
     fn callbacks(&self, public_url: String) -> Callbacks {

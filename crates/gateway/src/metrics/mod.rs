@@ -89,7 +89,7 @@ impl Words {
     }
 }
 
-/// Attempts at one provider.
+/// What is counted of one provider.
 #[derive(Debug)]
 struct Provider {
     id: String,
@@ -97,6 +97,41 @@ struct Provider {
     webhooks: Words,
     orphans: Counter,
     late: Counter,
+}
+
+/// What is counted of every provider.
+struct Families {
+    attempts: Family<Labels, Counter>,
+    webhooks: Family<Labels, Counter>,
+    orphans: Family<Labels, Counter>,
+    late: Family<Labels, Counter>,
+}
+
+impl Families {
+    fn new(registry: &mut Registry) -> Self {
+        let mut family = |name, help| family(registry, name, help);
+        Self {
+            attempts: family("attempts", "Attempts ended, or gone unanswered"),
+            webhooks: family("webhooks", "Webhooks of providers"),
+            orphans: family("orphan_works", "Webhooks about work that no task waits for"),
+            late: family(
+                "late_successes",
+                "Works finished after their attempt was given up; the operator's loss",
+            ),
+        }
+    }
+
+    fn of(&self, id: &str) -> Provider {
+        let one = [("provider", id)];
+        let labels = vec![("provider", id.to_owned())];
+        Provider {
+            id: id.to_owned(),
+            attempts: Words::new(&self.attempts, &one, "state", &ATTEMPTS),
+            webhooks: Words::new(&self.webhooks, &one, "result", &WEBHOOKS),
+            orphans: self.orphans.get_or_create_owned(&labels),
+            late: self.late.get_or_create_owned(&labels),
+        }
+    }
 }
 
 /// What the page shows. Cheap to clone.
@@ -136,22 +171,7 @@ impl Metrics {
             registry.register_collector(collector);
         }
         let ended = family(&mut registry, "tasks_ended", "Tasks ended");
-        let attempts = family(
-            &mut registry,
-            "attempts",
-            "Attempts ended, or gone unanswered",
-        );
-        let webhooks = family(&mut registry, "webhooks", "Webhooks of providers");
-        let orphans = family(
-            &mut registry,
-            "orphan_works",
-            "Webhooks about work that no task waits for",
-        );
-        let late = family(
-            &mut registry,
-            "late_successes",
-            "Works that were finished after their attempt was given up; the operator's loss",
-        );
+        let families = Families::new(&mut registry);
         let callbacks = family(&mut registry, "callbacks", "Deliveries of callbacks");
         let absorbed = Counter::default();
         registry.register(
@@ -181,16 +201,13 @@ impl Metrics {
             "How long a commit takes",
             exponential_buckets(0.000_1, 2.0, 16),
         );
-        let provider = |id: &str| Provider {
-            id: id.to_owned(),
-            attempts: Words::new(&attempts, &[("provider", id)], "state", &ATTEMPTS),
-            webhooks: Words::new(&webhooks, &[("provider", id)], "result", &WEBHOOKS),
-            orphans: orphans.get_or_create_owned(&vec![("provider", id.to_owned())]),
-            late: late.get_or_create_owned(&vec![("provider", id.to_owned())]),
-        };
         Self(Arc::new(Inner {
             ended: Words::new(&ended, &[], "end", &ENDS),
-            providers: providers.into_iter().chain([OTHER]).map(provider).collect(),
+            providers: providers
+                .into_iter()
+                .chain([OTHER])
+                .map(|id| families.of(id))
+                .collect(),
             callbacks: Words::new(&callbacks, &[], "result", &CALLBACKS),
             absorbed,
             mails: Words::new(&mails, &[], "result", &MAILS),

@@ -12,6 +12,7 @@ mod document;
 mod errors;
 mod fields;
 mod files;
+mod hooks;
 mod idempotency;
 mod inline;
 mod key_changes;

@@ -393,16 +393,24 @@ async fn serve(api: &Arc<Api>) -> SocketAddr {
     address
 }
 
-/// Where providers tell of their work; KIE's deliveries are to be signed.
+/// What the world's tokens of attempts are derived from.
+pub const DEPLOYMENT: &str = "secret";
+
+/// What Kling signs its deliveries with; the other providers sign nothing.
+pub fn kling_secret() -> Secret {
+    Secret::mint(&[7; 32])
+}
+
+/// Where providers tell of their work.
 fn hooks(api: &Api) -> axum::Router {
-    let secrets = BTreeMap::from([("kie".to_owned(), "kie-key".to_owned())]);
+    let secrets = BTreeMap::from([("kling".to_owned(), kling_secret().reveal())]);
     let net = Net::new(NetSettings::default(), None).unwrap();
     hooks::router(Hooks {
         store: api.store.clone(),
         catalogue: Arc::clone(&api.catalogue),
         clock: api.clock.clone(),
         metrics: Metrics::default(),
-        secret: "secret".to_owned(),
+        secret: DEPLOYMENT.to_owned(),
         keys: Keys::new(secrets, net, api.clock.clone()),
     })
 }

@@ -13,6 +13,7 @@ mod inputs;
 mod marks;
 mod translations;
 mod upstreams;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use domain::task::{ErrorKind, Phase, Status, Task};
 use gateway::clock::Clock;
 use gateway::entropy::Entropy;
 use gateway::media::{Films, Media, MediaSettings};
+use gateway::metrics::Metrics;
 use gateway::net::{Net, NetSettings};
 use gateway::sandbox::Upstream;
 use gateway::store::accounts::NewAccount;
@@ -44,6 +46,8 @@ const PUBLIC_URL: &str = "https://gateway.test";
 struct Bench {
     store: Store,
     worker: Arc<Worker>,
+    net: Net,
+    metrics: Metrics,
     catalogue: Arc<Catalogue>,
     traffic: Traffic,
     clock: Clock,
@@ -95,14 +99,23 @@ async fn bench(name: &str) -> Bench {
 }
 
 async fn bench_with(name: &str, catalogue: Catalogue, secrets: BTreeMap<String, String>) -> Bench {
-    bench_translating(name, catalogue, secrets, None).await
+    bench_of(name, catalogue, secrets, Extras::default()).await
 }
 
-async fn bench_translating(
+/// What most benches do without.
+#[derive(Default)]
+struct Extras<'a> {
+    /// The model that translates.
+    translator: Option<&'a str>,
+    /// Where providers may tell of their work.
+    webhooks: Option<String>,
+}
+
+async fn bench_of(
     name: &str,
     catalogue: Catalogue,
     secrets: BTreeMap<String, String>,
-    model: Option<&str>,
+    extras: Extras<'_>,
 ) -> Bench {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let folder = std::env::temp_dir().join(format!(
@@ -129,10 +142,11 @@ async fn bench_translating(
         .iter()
         .map(|(id, secret)| (id.clone(), Credential::pool(secret)));
     let traffic = Traffic::new(&catalogue, &pools.collect());
+    let metrics = Metrics::new(["kie", "kling", "openrouter"], Vec::new());
     let worker = Worker::new(WorkerParts {
         store: store.clone(),
         catalogue: Arc::clone(&catalogue),
-        net,
+        net: net.clone(),
         media: media(&folder).marking(films),
         clock: clock.clone(),
         entropy: entropy.clone(),
@@ -144,13 +158,18 @@ async fn bench_translating(
         },
     });
     let has_secret = |one: &Provider| secrets.contains_key(&one.id);
-    let translation = model.map(|id| Translation::new(&catalogue, id, has_secret).unwrap());
-    let worker = worker.translating(translation.map(Arc::new));
+    let translation = extras.translator.map(|id| Translation::new(&catalogue, id, has_secret).unwrap());
+    let worker = worker
+        .translating(translation.map(Arc::new))
+        .hooked_at(extras.webhooks)
+        .with_metrics(metrics.clone());
     let (account, key) = customer(&store, &clock, &entropy).await;
     Bench {
         traffic,
         store,
         worker: Arc::new(worker),
+        net,
+        metrics,
         catalogue,
         clock,
         entropy,

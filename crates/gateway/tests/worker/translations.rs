@@ -11,7 +11,7 @@ use domain::task::{ErrorKind, Phase, Task};
 use gateway::worker::Translation;
 use serde_json::{Value, json};
 
-use crate::{Bench, bench_translating, bench_with, catalogue};
+use crate::{Bench, Extras, bench_of, bench_with, catalogue};
 
 const CHAT: &str = "solve_problem.kie_reasoning";
 const PROMPT: &str = "ein Fuchs im Schnee";
@@ -67,7 +67,11 @@ async fn bench(name: &str, seen: Seen, model: Option<&str>) -> (Bench, Shared) {
     let mut catalogue = catalogue();
     assert!(catalogue.move_provider("kie", &base));
     let secrets = BTreeMap::from([("kie".to_owned(), "sk-upstream".to_owned())]);
-    let bench = bench_translating(name, catalogue, secrets, model).await;
+    let extras = Extras {
+        translator: model,
+        ..Extras::default()
+    };
+    let bench = bench_of(name, catalogue, secrets, extras).await;
     (bench, seen)
 }
 

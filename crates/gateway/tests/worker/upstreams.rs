@@ -92,7 +92,7 @@ async fn kie(State(script): State<Shared>, request: Request) -> Response {
 }
 
 /// A picture of two by one.
-fn picture() -> Response {
+pub fn picture() -> Response {
     let mut png = std::io::Cursor::new(Vec::new());
     let image = image::RgbImage::from_pixel(2, 1, image::Rgb([200, 30, 30]));
     image.write_to(&mut png, image::ImageFormat::Png).unwrap();
