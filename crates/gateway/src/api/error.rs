@@ -268,9 +268,14 @@ impl ApiError {
     /// What a reply that did not come from us amounts to.
     pub(super) fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
+            401 => Self::new(
+                Kind::Unauthorized,
+                "The signature is missing, wrong or too old.",
+            ),
             404 | 405 => Self::not_found("endpoint"),
             413 => Self::new(Kind::TooLarge, "The body is too large."),
             code if code < 500 => Self::bad_request("The request cannot be read."),
+            503 => Self::new(Kind::Overloaded, "This cannot be taken now; try again."),
             code => Self::internal(format!("a reply {code} without a cause")),
         }
     }

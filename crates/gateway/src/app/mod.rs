@@ -10,9 +10,9 @@ mod clocks;
 mod error;
 pub mod files;
 mod means;
-mod webhooks;
+mod reach;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl App {
         let address = listener.local_addr();
         let address = address.map_err(|error| AppError::Listen(listen, error))?;
         let public_url = config.server.public_url.clone();
-        let public_url = public_url.unwrap_or_else(|| reachable(address));
+        let public_url = public_url.unwrap_or_else(|| reach::local(address));
         let post = billing::post(&config, &public_url)?;
         let net = net(&config, &clock)?;
         let translates = means::translation(&config, &catalogue)?;
@@ -201,15 +201,6 @@ impl App {
         let comparing = parts.leads.watch(&parts.store, &parts.clock, stop.clone());
         tokio::join!(serving, working, draining, comparing);
     }
-}
-
-/// Where a client on this machine finds an address; nobody can call 0.0.0.0.
-fn reachable(mut address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        tracing::warn!("server.public_url is not set: links to results lead to this machine");
-        address.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
-    format!("http://{address}")
 }
 
 /// What the metrics page shows, from everywhere.

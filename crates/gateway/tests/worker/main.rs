@@ -158,7 +158,9 @@ async fn bench_of(
         },
     });
     let has_secret = |one: &Provider| secrets.contains_key(&one.id);
-    let translation = extras.translator.map(|id| Translation::new(&catalogue, id, has_secret).unwrap());
+    let translation = extras
+        .translator
+        .map(|id| Translation::new(&catalogue, id, has_secret).unwrap());
     let worker = worker
         .translating(translation.map(Arc::new))
         .hooked_at(extras.webhooks)
@@ -179,7 +181,7 @@ async fn bench_of(
     }
 }
 
-/// An account with credits, and a key of it.
+/// An account with credits, and its key.
 async fn customer(store: &Store, clock: &Clock, entropy: &Entropy) -> (AccountId, ApiKey) {
     let account = NewAccount {
         id: AccountId::mint(&entropy.bytes()),
@@ -190,11 +192,8 @@ async fn customer(store: &Store, clock: &Clock, entropy: &Entropy) -> (AccountId
     };
     let (account, _) = store.any_account(account, clock.now_ms()).await.unwrap();
     let key = ApiKey::mint(&entropy.bytes(), &entropy.bytes());
-    let grant = Grant::account("test");
-    store
-        .create_key(&account, &key, grant, clock.now_ms())
-        .await
-        .unwrap();
+    let created = store.create_key(&account, &key, Grant::account("test"), clock.now_ms());
+    created.await.unwrap();
     (account, key)
 }
 

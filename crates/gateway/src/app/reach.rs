@@ -1,5 +1,6 @@
-//! Webhooks of providers, put together.
+//! Where clients and providers reach the gateway, and what receives providers' webhooks.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,8 +8,17 @@ use axum::Router;
 use super::Parts;
 use crate::hooks::{self, Hooks, Keys};
 
+/// Where a client on this machine finds an address; nobody can call 0.0.0.0.
+pub(super) fn local(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        tracing::warn!("server.public_url is not set: links to results lead to this machine");
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
+}
+
 impl Parts {
-    /// What receives them.
+    /// What receives webhooks.
     pub(super) fn hooks(&self) -> Router {
         let secrets = self.catalogue.providers().filter_map(|provider| {
             let name = provider.webhook_secret_env.as_deref()?;
