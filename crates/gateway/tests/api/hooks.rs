@@ -1,10 +1,20 @@
 //! Webhooks of providers, from the outside.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use axum::Router;
+use axum::routing::get;
+use domain::catalogue::{Catalogue, SourceFile};
 use domain::ids::TaskId;
 use domain::signing::attempt_token;
 use domain::task::{Phase, Task};
+use gateway::clock::Clock;
+use gateway::hooks::{Hooks, Keys, router};
+use gateway::metrics::Metrics;
+use gateway::net::{Net, NetSettings};
 use gateway::store::work::Lease;
 use serde_json::{Value, json};
 
@@ -153,4 +163,100 @@ async fn a_challenge_is_answered() {
     let url = url("minimax", &id, &attempt(&claim.task));
     let reply = post(&world, &url, &json!({ "challenge": "abc" })).await;
     assert_eq!(reply.ok(), json!({ "challenge": "abc" }));
+}
+
+/// The document of fal's keys, replaced by another once it was fetched for the first time.
+const DOCUMENTS: [&str; 2] = [
+    r#"{"keys":[]}"#,
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"}]}"#,
+];
+
+const SIGNED_MS: i64 = 1_790_000_000_000;
+
+async fn serve(app: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// What receives the webhooks of a fal whose keys are here, at the instant of its signature.
+async fn fal(world: &World, keys: &str) -> (SocketAddr, Arc<AtomicI64>, Metrics) {
+    let text = format!(
+        "id = \"fal\"\nname = \"fal\"\ndialect = \"fal\"\nbase_url = \"https://fal.test\"\n\
+         webhook_keys = \"{keys}\"\n"
+    );
+    let path = "providers/fal.toml".to_owned();
+    let catalogue = Catalogue::load(&[SourceFile { path, text }], &["fal"]).unwrap();
+    let (clock, now_ms) = Clock::manual(SIGNED_MS);
+    let egress = NetSettings {
+        allow: vec!["127.0.0.0/8".parse().unwrap()],
+        ..NetSettings::default()
+    };
+    let metrics = Metrics::new(["fal"], Vec::new());
+    let hooks = Hooks {
+        store: world.store.clone(),
+        catalogue: Arc::new(catalogue),
+        metrics: metrics.clone(),
+        secret: DEPLOYMENT.to_owned(),
+        keys: Keys::new(
+            BTreeMap::new(),
+            Net::new(egress, None).unwrap(),
+            clock.clone(),
+        ),
+        clock,
+    };
+    (serve(router(hooks)).await, now_ms, metrics)
+}
+
+async fn of_fal(hooks: SocketAddr) -> u16 {
+    let lost = TaskId("018f0000-0000-7000-8000-000000000000".to_owned());
+    let call = Call::new(hooks, "POST", &url("fal", &lost, "att_00"))
+        .header("x-fal-webhook-request-id", "req_1")
+        .header("x-fal-webhook-user-id", "user_1")
+        .header("x-fal-webhook-timestamp", "1790000000")
+        .header(
+            "x-fal-webhook-signature",
+            "e46f9b6f55142088a7fd44b3643e61a4d14518dbadb5529c9e94d625133658cd\
+             011d868dfde2b3ba3ed98db990ca052318f70ae912c244e8ff0f165c95de610d",
+        );
+    let body = r#"{"request_id":"req_1","status":"OK","payload":{}}"#;
+    call.body(body).send().await.status
+}
+
+#[tokio::test]
+async fn public_keys_are_fetched_kept_and_replaced() {
+    let world = World::new().await;
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetched);
+    let document = move || {
+        let n = count.fetch_add(1, Ordering::Relaxed);
+        async move { DOCUMENTS[n.min(1)] }
+    };
+    let keys = serve(Router::new().route("/jwks.json", get(document))).await;
+    let (hooks, now_ms, metrics) = fal(&world, &format!("http://{keys}/jwks.json")).await;
+    let fetches = || fetched.load(Ordering::Relaxed);
+    // The key is not there yet, and a forgery does not make us ask again and again.
+    assert_eq!((of_fal(hooks).await, fetches()), (401, 1));
+    assert_eq!((of_fal(hooks).await, fetches()), (401, 1));
+    now_ms.store(SIGNED_MS + 60_000, Ordering::Relaxed);
+    assert_eq!((of_fal(hooks).await, fetches()), (200, 2));
+    assert_eq!((of_fal(hooks).await, fetches()), (200, 2));
+    for line in [
+        "routerbase_webhooks_total{provider=\"fal\",result=\"unsigned\"} 2",
+        "routerbase_orphan_works_total{provider=\"fal\"} 2",
+    ] {
+        assert!(
+            metrics.render().lines().any(|known| known == line),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_its_keys_a_provider_is_asked_to_come_again() {
+    let world = World::new().await;
+    let gone = serve(Router::new()).await;
+    let (hooks, _, _) = fal(&world, &format!("http://{gone}/jwks.json")).await;
+    assert_eq!(of_fal(hooks).await, 503);
 }

@@ -22,6 +22,7 @@ use crate::{Bench, Extras, bench_of, catalogue};
 
 const KIE: &str = "image_generate.imagen_4";
 const KLING: &str = "image_generate.kling_2_1";
+const COMFYUI: &str = "image_generate.sdxl";
 const FILM: &str = "video_generate.veo_3_1_fast";
 
 #[derive(Default)]
@@ -38,11 +39,11 @@ struct Script {
 
 type Shared = Arc<Mutex<Script>>;
 
-/// KIE's market, Kling's pictures and OpenRouter's films.
+/// KIE's market, Kling's and ComfyUI's pictures, and OpenRouter's films.
 async fn provider(State(script): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    if path == "/file.png" {
+    if path == "/file.png" || path == "/view" {
         return picture();
     }
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -65,7 +66,10 @@ async fn provider(State(script): State<Shared>, request: Request) -> Response {
         "taskId": "t1", "state": word("success"), "resultJson": result,
         "task_status": word("succeed"), "task_result": { "images": [{ "url": link }] },
     });
-    let said = json!({ "code": code(&path), "data": data, "status": "pending" });
+    // What OpenRouter and ComfyUI answer.
+    let files = json!({ "9": { "images": [{ "filename": "a.png", "type": "output" }] } });
+    let status = word("completed");
+    let said = json!({ "code": code(&path), "data": data, "status": status, "outputs": files });
     axum::Json(said).into_response()
 }
 
@@ -93,7 +97,7 @@ async fn scene(name: &str, is_answering: bool) -> (Bench, Shared) {
         .with_state(Arc::clone(&script));
     tokio::spawn(async move { axum::serve(listener, app).await });
     let mut catalogue = catalogue();
-    let secrets = ["kie", "kling", "openrouter"].map(|id| {
+    let secrets = ["kie", "kling", "openrouter", "comfyui"].map(|id| {
         assert!(catalogue.move_provider(id, &base));
         (id.to_owned(), "access:secret".to_owned())
     });
@@ -268,21 +272,23 @@ async fn a_nudge_has_the_work_read_before_its_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_submission_is_found_by_our_reference() {
-    let (bench, script) = scene("found", false).await;
-    let work = async {
-        let id = bench
-            .submit_upstream(KLING, json!({ "prompt": "a fox" }))
-            .await;
-        phase(&bench, &id, "running").await;
-        script.lock().unwrap().is_finished = true;
-        bench.ended(&id).await
-    };
-    assert_charged_once(&bench.with_worker(work).await);
-    bench.assert_ledger_adds_up().await;
-    let script = script.lock().unwrap();
-    assert_eq!(script.created.len(), 1);
-    let reference = script.created[0]["external_task_id"].as_str().unwrap();
-    assert!(script.reads[0].ends_with(reference), "{}", script.reads[0]);
+    for (model, reference) in [(KLING, "external_task_id"), (COMFYUI, "prompt_id")] {
+        let (bench, script) = scene("found", false).await;
+        let work = async {
+            let body = json!({ "prompt": "a fox" });
+            let id = bench.submit_upstream(model, body).await;
+            phase(&bench, &id, "running").await;
+            script.lock().unwrap().is_finished = true;
+            bench.ended(&id).await
+        };
+        assert_charged_once(&bench.with_worker(work).await);
+        bench.assert_ledger_adds_up().await;
+        let script = script.lock().unwrap();
+        assert_eq!(script.created.len(), 1, "{model}");
+        let ours = script.created[0][reference].as_str().unwrap();
+        let first = &script.reads[0];
+        assert!(first.ends_with(&format!("/{ours}")), "{first}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
