@@ -155,6 +155,11 @@ impl Hooks {
             Some((task, of)) => protocol(task, attempt, of),
         };
         let Some(hook) = name.and_then(dialect).and_then(|dialect| dialect.hook()) else {
+            // Of a task that is lost, the protocol may be another than its provider's first.
+            if known.is_none() {
+                self.tell(address, Hooked::Missing, None);
+                return Ok(Heard::Taken);
+            }
             return Ok(self.refused(address, "unknown", Heard::Unknown));
         };
         let said = delivery.json();

@@ -25,12 +25,16 @@ impl Worker {
     /// Looks once a minute until `stop`.
     pub async fn look_back(&self, stop: CancellationToken) {
         loop {
-            if let Err(error) = self.look_back_once().await {
-                tracing::warn!(%error, "attempts that were given up could not be looked at");
-            }
+            let looked = async {
+                if let Err(error) = self.look_back_once().await {
+                    tracing::warn!(%error, "attempts that were given up could not be looked at");
+                }
+                tokio::time::sleep(Duration::from_secs(EVERY_S)).await;
+            };
+            // A look that is cut short is owed again an hour later.
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(EVERY_S)) => {}
+                () = looked => {}
             }
         }
     }
@@ -42,7 +46,10 @@ impl Worker {
     pub async fn look_back_once(&self) -> Result<usize, StoreError> {
         let looks = self.store.any_due_looks(self.clock.now_ms()).await?;
         for look in &looks {
-            self.look(look).await?;
+            if let Err(error) = self.look(look).await {
+                let attempt = &look.attempt;
+                tracing::warn!(%attempt, %error, "a look came to nothing");
+            }
         }
         Ok(looks.len())
     }

@@ -147,9 +147,11 @@ async fn a_finished_task_is_changed_by_nothing() {
 async fn a_delivery_for_a_task_that_is_lost_is_taken() {
     let world = world("kie").await;
     let lost = TaskId("018f0000-0000-7000-8000-000000000000".to_owned());
-    let url = url("kie", &lost, "att_00");
-    let reply = post(&world, &url, &json!({ "data": { "taskId": "t1" } })).await;
-    assert_eq!(reply.status, 200);
+    for (provider, status) in [("kie", 200), ("openrouter", 200), ("nobody", 404)] {
+        let url = url(provider, &lost, "att_00");
+        let reply = post(&world, &url, &json!({ "data": { "taskId": "t1" } })).await;
+        assert_eq!(reply.status, status, "{provider}");
+    }
 }
 
 #[tokio::test]
