@@ -34,30 +34,38 @@ struct Script {
     reads: Vec<String>,
     /// Whether creating calls are answered; otherwise the connection is cut once they are accepted.
     is_answering: bool,
+    /// Whether creating calls are left without any end for now.
+    is_holding: bool,
     is_finished: bool,
 }
 
 type Shared = Arc<Mutex<Script>>;
 
 /// KIE's market, Kling's and ComfyUI's pictures, and OpenRouter's films.
-async fn provider(State(script): State<Shared>, request: Request) -> Response {
+async fn provider(State(shared): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if path == "/file.png" || path == "/view" {
         return picture();
     }
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let mut script = script.lock().unwrap();
     if parts.method == "POST" {
-        script.created.push(serde_json::from_slice(&body).unwrap());
-        if !script.is_answering {
-            drop(script);
+        let is_answering = {
+            let mut script = shared.lock().unwrap();
+            script.created.push(serde_json::from_slice(&body).unwrap());
+            script.is_answering
+        };
+        if !is_answering {
+            while is_holding(&shared) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             // The connection ends with its task.
             panic!("the provider falls over");
         }
         let id = json!({ "taskId": "t1", "task_id": "t1" });
         return axum::Json(json!({ "code": code(&path), "data": id, "id": "t1" })).into_response();
     }
+    let mut script = shared.lock().unwrap();
     script.reads.push(parts.uri.to_string());
     let word = |done: &'static str| if script.is_finished { done } else { "working" };
     let link = format!("{}/file.png", script.base);
@@ -71,6 +79,10 @@ async fn provider(State(script): State<Shared>, request: Request) -> Response {
     let status = word("completed");
     let said = json!({ "code": code(&path), "data": data, "status": status, "outputs": files });
     axum::Json(said).into_response()
+}
+
+fn is_holding(script: &Shared) -> bool {
+    script.lock().unwrap().is_holding
 }
 
 /// What means well in an envelope: 200 at KIE, 0 at Kling.
@@ -211,6 +223,31 @@ async fn a_lost_submission_is_adopted_by_its_webhook() {
         let line = format!("routerbase_webhooks_total{{provider=\"kie\",result=\"{result}\"}} 1");
         assert!(counted(&bench, &line), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_may_overtake_the_answer_that_never_comes() {
+    let (bench, script) = scene("overtaken", false).await;
+    script.lock().unwrap().is_holding = true;
+    let work = async {
+        let id = bench
+            .submit_upstream(KIE, json!({ "prompt": "a fox" }))
+            .await;
+        let is_created = || !script.lock().unwrap().created.is_empty();
+        until("a creating call", async || is_created().then_some(())).await;
+        let told = json!({ "data": { "taskId": "t1" } });
+        assert_eq!(deliver(&script, "callBackUrl", &told).await, 200);
+        assert_eq!(task(&bench, &id).await.phase.as_str(), "sending");
+        {
+            let mut script = script.lock().unwrap();
+            script.is_finished = true;
+            script.is_holding = false;
+        }
+        bench.ended(&id).await
+    };
+    assert_charged_once(&bench.with_worker(work).await);
+    assert_eq!(script.lock().unwrap().created.len(), 1);
+    bench.assert_ledger_adds_up().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
