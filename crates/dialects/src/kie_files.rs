@@ -120,6 +120,7 @@ mod tests {
             model: "m",
             token: "t",
             fields: &NOTHING,
+            webhook: None,
         };
         let all = DIALECTS.iter().filter(|(name, _)| name.starts_with("kie"));
         for (_, kie) in all {

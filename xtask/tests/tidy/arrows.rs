@@ -15,7 +15,7 @@ enum Knows {
 
 use Knows::{AllBut, Only};
 
-const GATEWAY: [(&str, Knows); 18] = [
+const GATEWAY: [(&str, Knows); 19] = [
     ("clock", Only(&[])),
     ("entropy", Only(&[])),
     ("spawn", Only(&[])),

@@ -124,31 +124,6 @@ impl Media {
         }
     }
 
-    /// The same, with a way to lay texts over films.
-    #[must_use]
-    pub fn marking(mut self, films: Option<Films>) -> Self {
-        self.marks = Arc::new(Marks::new(films));
-        self
-    }
-
-    /// Whether texts can be laid over films.
-    #[must_use]
-    pub fn marks_films(&self) -> bool {
-        self.marks.has_films()
-    }
-
-    /// The same file with a text laid over it. Nothing of it is in the object store before that.
-    ///
-    /// # Errors
-    /// See [`MediaError`]; `Never` for a type that no text can be laid over.
-    pub async fn marked(&self, incoming: Incoming, text: &str) -> Result<Incoming, MediaError> {
-        if let Some(bytes) = incoming.announced_bytes() {
-            check_size(bytes, self.settings.bytes_max)?;
-        }
-        let marked = self.marks.mark(incoming, text, self.settings.bytes_max);
-        marked.await.map(Incoming::Marked)
-    }
-
     /// Whether the object store takes and gives back a file, which stays there: nodes that probe at
     /// the same time would remove it from under each other.
     ///

@@ -167,11 +167,11 @@ impl Worker {
     /// The creating call with the files that it carries, and the room of those.
     async fn ready<'a>(
         &'a self,
-        order: &'a Order,
+        task: &'a Task,
         upstream: &Upstream<'_>,
         attempt: &Attempt,
     ) -> Result<(Call, Option<SemaphorePermit<'a>>), Sent> {
-        let delivered = self.delivered(upstream, order, attempt).await;
+        let delivered = self.delivered(upstream, &task.order, attempt).await;
         let Prepared { order, room } = delivered.map_err(undelivered)?;
         let call = self.prepare(&task.id, &order, upstream, attempt).await;
         let call = call.map_err(|fault| Sent::judged(&fault.clone(), Outcome::Unsent(fault)))?;

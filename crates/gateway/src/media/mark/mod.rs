@@ -9,6 +9,7 @@ mod picture;
 mod stamp;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
@@ -18,7 +19,7 @@ use folder::Folder;
 use stamp::Stamp;
 
 use super::judge::{HEAD_BYTES, judge};
-use super::{Incoming, MediaError};
+use super::{Incoming, Media, MediaError, check_size};
 use crate::typeset;
 
 /// Pictures that are in memory at the same time; see [`picture::PIXELS_MAX`] for what each may take.
@@ -37,6 +38,33 @@ pub(super) struct Marks {
     line: Semaphore,
     pictures: Semaphore,
     films: Option<Films>,
+}
+
+impl Media {
+    /// The same, with a way to lay texts over films.
+    #[must_use]
+    pub fn marking(mut self, films: Option<Films>) -> Self {
+        self.marks = Arc::new(Marks::new(films));
+        self
+    }
+
+    /// Whether texts can be laid over films.
+    #[must_use]
+    pub fn marks_films(&self) -> bool {
+        self.marks.has_films()
+    }
+
+    /// The same file with a text laid over it. Nothing of it is in the object store before that.
+    ///
+    /// # Errors
+    /// See [`MediaError`]; `Never` for a type that no text can be laid over.
+    pub async fn marked(&self, incoming: Incoming, text: &str) -> Result<Incoming, MediaError> {
+        if let Some(bytes) = incoming.announced_bytes() {
+            check_size(bytes, self.settings.bytes_max)?;
+        }
+        let marked = self.marks.mark(incoming, text, self.settings.bytes_max);
+        marked.await.map(Incoming::Marked)
+    }
 }
 
 /// A file with its text on it, which goes with its last reader.
