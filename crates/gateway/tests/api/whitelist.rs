@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Call;
-use crate::world::{World, results};
+use crate::world::{World, hooks, results};
 
 /// A gateway behind the real edge, which every test reaches from 127.0.0.1.
 struct Edged {
@@ -37,7 +37,7 @@ impl Edged {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let closing = CancellationToken::new();
-        let app = router(Arc::clone(&world.api), results(), axum::Router::new());
+        let app = router(Arc::clone(&world.api), results(), hooks(&world.api));
         tokio::spawn(serve(listener, app, settings, closing.clone()));
         Self {
             world,

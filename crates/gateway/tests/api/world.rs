@@ -402,7 +402,7 @@ pub fn kling_secret() -> Secret {
 }
 
 /// Where providers tell of their work.
-fn hooks(api: &Api) -> axum::Router {
+pub fn hooks(api: &Api) -> axum::Router {
     let secrets = BTreeMap::from([("kling".to_owned(), kling_secret().reveal())]);
     let net = Net::new(NetSettings::default(), None).unwrap();
     hooks::router(Hooks {

@@ -69,7 +69,9 @@ fn script(server: &str, dialect: &str, case: &Path) -> Option<Script> {
     let outcome = read(&case.join("outcome.json"));
     let pauses = outcome["pauses"].as_array().unwrap();
     let paused: u64 = pauses.iter().filter_map(|one| one["ms"].as_u64()).sum();
-    if !order["starts"].is_null() || paused > PAUSES_MS_MAX {
+    // A server of a test is not reached over TLS, so nobody is told where to call.
+    let is_told = !order["webhook"].is_null();
+    if !order["starts"].is_null() || is_told || paused > PAUSES_MS_MAX {
         return None;
     }
     let name = format!("{dialect}_{}", name_of(case));
