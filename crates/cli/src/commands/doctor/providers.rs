@@ -88,7 +88,9 @@ pub(super) async fn running(
     };
     let providers = list["data"].as_array();
     let providers = providers.into_iter().flatten();
-    for provider in providers.filter(|provider| provider["usable"] == true) {
+    // The sandbox has no state: it fares as it is told to.
+    let usable = |one: &&Value| one["usable"] == true && one["state"].is_object();
+    for provider in providers.filter(usable) {
         let troubles = troubles(&provider["state"]);
         let id = provider["id"].as_str().unwrap_or_default();
         if troubles.is_empty() {
