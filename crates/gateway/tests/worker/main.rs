@@ -255,7 +255,7 @@ impl Bench {
     }
 
     async fn ended(&self, id: &TaskId) -> Task {
-        for _ in 0..1_200 {
+        for _ in 0..4_800 {
             let task = self
                 .store
                 .task(&self.account, id)

@@ -132,7 +132,7 @@ async fn scene(name: &str, is_answering: bool) -> (Bench, Shared) {
 }
 
 async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..1_200 {
+    for _ in 0..4_800 {
         if let Some(found) = look().await {
             return found;
         }

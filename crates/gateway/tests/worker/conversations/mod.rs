@@ -120,7 +120,7 @@ async fn until(
     is_end: impl Fn(&Task) -> bool,
 ) -> Task {
     let mut last = None;
-    for _ in 0..1_200 {
+    for _ in 0..2_400 {
         let task = task(bench, id).await;
         if is_end(&task) {
             return task;
