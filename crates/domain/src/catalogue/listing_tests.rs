@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::load_tests::{MODEL, PROVIDER, load};
-use super::{Abilities, Catalogue, Problem};
+use super::{Abilities, Catalogue, Problem, SourceFile};
+use crate::credits::Credits;
 
 /// A model file whose first route has some lines more.
 fn routed(lines: &str) -> Result<Catalogue, Vec<Problem>> {
@@ -111,4 +112,56 @@ fn an_order_takes_the_routes_that_can_run_it() {
     let listing = &model.listings[0];
     assert_eq!(catalogue.listing(&listing.route, &order), Some(listing));
     assert!(catalogue.honours(&listing.route, &order) == Abilities::NONE.with("watermark"));
+}
+
+/// Four providers; the price of the first is the client's, and what may step in is bounded by it.
+#[test]
+fn the_first_route_names_the_price_and_dearer_ones_step_in_so_far() {
+    let provider = |id: &str| SourceFile {
+        path: format!("providers/{id}.toml"),
+        text: format!(
+            "id = \"{id}\"\nname = \"P\"\ndialect = \"sandbox\"\nbase_url = \"https://{id}.test\"\n"
+        ),
+    };
+    let route = |id: &str, price: &str| {
+        format!("[[routes]]\nprovider = \"{id}\"\nmodel = \"m\"\n{price}\n")
+    };
+    let routes = [
+        route("a", ""),
+        route("b", "price = { per_run = 0.15 }"),
+        route("c", "price = { per_run = 0.2 }"),
+        route("d", "price = { per_run = 0.01 }"),
+    ];
+    let model = SourceFile {
+        path: "models/image_generate.m.toml".to_owned(),
+        text: format!(
+            "id = \"image_generate.m\"\nname = \"M\"\nvendor = \"V\"\nmodality = \"image\"\n\
+             description = \"D.\"\n[price]\nper_run = 0.1\n{}",
+            routes.concat()
+        ),
+    };
+    let files: Vec<SourceFile> = ["a", "b", "c", "d"].map(provider).into_iter().collect();
+    let files = [files, vec![model]].concat();
+    let catalogue = Catalogue::load(&files, &["sandbox"]).unwrap();
+    let stepping_in = |catalogue: &Catalogue, usable: &str| {
+        let model = catalogue.model("image_generate.m").unwrap();
+        let body = json!({ "prompt": "a fox" });
+        let order = model.submission(&body, None).unwrap().order;
+        let routes = catalogue.routes(model, &order, |one| usable.contains(&one.id));
+        let (price, routes) = catalogue.priced(model, &order, routes.unwrap());
+        let shown = catalogue.price(model, |one| usable.contains(&one.id));
+        assert_eq!(shown, price);
+        let names: Vec<&str> = routes.iter().map(|route| route.provider.as_str()).collect();
+        (price.hold(&order), names.concat())
+    };
+    let at = |micro: i64, names: &str| (Credits(micro), names.to_owned());
+    assert_eq!(stepping_in(&catalogue, "abcd"), at(100_000, "ad"));
+    assert_eq!(stepping_in(&catalogue, "bcd"), at(150_000, "bd"));
+    let margin = catalogue.clone().with_margin(15_000);
+    assert_eq!(stepping_in(&margin, "abcd"), at(150_000, "abd"));
+    let loss = catalogue.clone().with_failover(20_000);
+    assert_eq!(stepping_in(&loss, "abcd"), at(100_000, "abcd"));
+    // Below cost, the first is still the first.
+    let cheap = catalogue.with_margin(5_000);
+    assert_eq!(stepping_in(&cheap, "abcd"), at(50_000, "ad"));
 }

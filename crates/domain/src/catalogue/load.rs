@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::source::{Page, Section};
 use super::{Catalogue, Model, Problem, Provider, SANDBOX, SourceFile, model_file, provider_file};
+use crate::price::MARGIN_BP_NONE;
 
 /// What a file describes, by its path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +55,11 @@ impl Catalogue {
         if problems.is_empty() {
             let shared = |(id, provider): (&str, Provider)| (id.to_owned(), Arc::new(provider));
             let providers = providers.into_iter().map(shared).collect();
-            return Ok(Self { models, providers });
+            return Ok(Self {
+                models,
+                providers,
+                failover_bp: MARGIN_BP_NONE,
+            });
         }
         problems.sort();
         problems.dedup();

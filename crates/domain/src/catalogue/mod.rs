@@ -28,8 +28,9 @@ pub(crate) mod shipped_tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::credits::Credits;
 use crate::order::{Invalid, Order};
-use crate::price::Price;
+use crate::price::{MARGIN_BP_NONE, Price};
 
 pub use listing::{Delivery, Listing};
 pub use model::{Model, PromptRule, Route};
@@ -67,6 +68,9 @@ pub struct Problem {
 pub struct Catalogue {
     models: BTreeMap<String, Arc<Model>>,
     providers: BTreeMap<String, Arc<Provider>>,
+    /// What a fail-over may cost of what the client pays, in basis points; less than all of it stands
+    /// for all of it.
+    failover_bp: u32,
 }
 
 impl Catalogue {
@@ -101,7 +105,7 @@ impl Catalogue {
             let of_routes = model.listings.iter_mut();
             let of_routes = of_routes.filter_map(|listing| listing.price.as_mut());
             for price in of_routes.chain([&mut model.price]) {
-                if price.margin_bp == crate::price::MARGIN_BP_NONE {
+                if price.margin_bp == MARGIN_BP_NONE {
                     price.margin_bp = margin_bp;
                 }
             }
@@ -154,8 +158,16 @@ impl Catalogue {
             .collect())
     }
 
+    /// The same catalogue with fail-overs that may cost so much of what the client pays, in basis
+    /// points: what is beyond 10 000 is the operator's loss.
+    #[must_use]
+    pub fn with_failover(mut self, failover_bp: u32) -> Self {
+        self.failover_bp = failover_bp;
+        self
+    }
+
     /// What an order costs over some routes, and those of them that may run it: the first names the
-    /// price, and one that would cost the operator more than the client pays is left out.
+    /// price, and one that would cost the operator more than a fail-over may is left out.
     #[must_use]
     pub fn priced<'a>(
         &'a self,
@@ -169,10 +181,15 @@ impl Catalogue {
                 .unwrap_or(&model.price)
         };
         let paid = routes.first().map_or(&model.price, price);
-        let most = paid.hold(order);
+        let share_bp = self.failover_bp.max(MARGIN_BP_NONE);
+        let most = paid
+            .hold(order)
+            .share(share_bp.into(), MARGIN_BP_NONE.into());
+        let most = most.unwrap_or(Credits(i64::MAX));
         // What the operator pays is the price without the margin.
         let cost = |route: &Route| Price::new(price(route).form.clone()).hold(order);
-        routes.retain(|route| cost(route) <= most);
+        let mut is_first = true;
+        routes.retain(|route| std::mem::take(&mut is_first) || cost(route) <= most);
         (paid, routes)
     }
 

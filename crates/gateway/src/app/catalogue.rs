@@ -50,7 +50,9 @@ pub fn load(config: &Config) -> Result<Catalogue, Vec<String>> {
             tracing::warn!(at = settings.at, "no provider is called {id}");
         }
     }
-    Ok(catalogue.with_margin(config.prices.margin_bp))
+    Ok(catalogue
+        .with_margin(config.prices.margin_bp)
+        .with_failover(config.prices.failover_bp))
 }
 
 /// The operator's files of one folder, by their path in the catalogue.

@@ -216,6 +216,8 @@ pub struct CatalogueSettings {
 pub struct PriceSettings {
     /// Factor on prices in basis points; 10 000 changes nothing.
     pub margin_bp: u32,
+    /// What a fail-over may cost of what the client pays, in basis points; at least 10 000 counts.
+    pub failover_bp: u32,
 }
 
 /// `[translation]`

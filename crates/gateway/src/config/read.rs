@@ -43,6 +43,7 @@ pub(super) fn config(mut layers: Layers, secrets: Secrets) -> Result<Config, Con
         },
         prices: PriceSettings {
             margin_bp: reader.parsed("prices.margin", basis_points),
+            failover_bp: reader.parsed("prices.failover", basis_points),
         },
         translation: TranslationSettings {
             model: reader.text_or_none("translation.model"),

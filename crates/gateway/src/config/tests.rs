@@ -62,6 +62,7 @@ fn the_embedded_file_is_the_default() {
     assert_eq!(config.worker.concurrency, 256);
     assert_eq!(config.catalogue.folder, None);
     assert_eq!(config.prices.margin_bp, 10_000);
+    assert_eq!(config.prices.failover_bp, 20_000);
     let stripe = &config.stripe;
     assert_eq!(stripe.base_url, "https://api.stripe.com");
     assert!(stripe.secret_key.is_none() && stripe.webhook_secret.is_none());
