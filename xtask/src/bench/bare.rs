@@ -1,7 +1,7 @@
 //! The ceiling: handlers with nothing behind them.
 
 use std::io::Read;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -32,11 +32,25 @@ struct Picture {
     aspect_ratio: String,
 }
 
-/// Serves until standard input ends, so that no handler outlives its bench.
+/// Serves the bare handlers.
 ///
 /// # Errors
 /// The port is taken.
 pub fn serve(port: u16) -> anyhow::Result<()> {
+    let constant = request::CONSTANT;
+    until_input_ends(port, |_| {
+        Router::new()
+            .route(&format!("{constant}{}", request::RUN), post(submitted))
+            .route(request::RUN, post(parsed))
+            .route(request::TASK, get(task))
+    })
+}
+
+/// Serves what is made for an address until standard input ends, so that no server outlives its bench.
+///
+/// # Errors
+/// The port is taken.
+pub fn until_input_ends(port: u16, app: impl FnOnce(SocketAddr) -> Router) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -49,17 +63,10 @@ pub fn serve(port: u16) -> anyhow::Result<()> {
     });
     runtime.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        say(format_args!(
-            "listening on http://{}",
-            listener.local_addr()?
-        ));
-        let constant = request::CONSTANT;
-        let app = Router::new()
-            .route(&format!("{constant}{}", request::RUN), post(submitted))
-            .route(request::RUN, post(parsed))
-            .route(request::TASK, get(task));
+        let address = listener.local_addr()?;
+        say(format_args!("listening on http://{address}"));
         tokio::select! {
-            done = axum::serve(listener, app) => done?,
+            done = axum::serve(listener, app(address)) => done?,
             _ = ended => {}
         }
         Ok(())

@@ -1,7 +1,5 @@
 //! A provider to be at work on very much at once: KIE's market, with work that ends when it is told.
 
-use std::io::Read;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,10 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
-use crate::shell::say;
+use super::bare::until_input_ends;
 
 /// A picture of one pixel.
 const PNG: [u8; 67] = [
@@ -37,36 +33,18 @@ struct Work {
 /// # Errors
 /// The port is taken.
 pub fn serve(port: u16) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let (end, ended) = oneshot::channel::<()>();
-    std::thread::spawn(move || {
-        let mut rest = Vec::new();
-        // However it ends, nobody is there any more.
-        drop(std::io::stdin().read_to_end(&mut rest));
-        drop(end);
-    });
-    runtime.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        let address = format!("http://{}", listener.local_addr()?);
-        say(format_args!("listening on {address}"));
+    until_input_ends(port, |address| {
         let work = Arc::new(Work {
-            address,
+            address: format!("http://{address}"),
             ..Work::default()
         });
-        let app = Router::new()
+        Router::new()
             .route("/api/v1/jobs/createTask", post(create))
             .route("/api/v1/jobs/recordInfo", get(record))
             .route("/file.png", get(file))
             .route("/counts", get(counts))
             .route("/finish", post(finish))
-            .with_state(work);
-        tokio::select! {
-            done = axum::serve(listener, app) => done?,
-            _ = ended => {}
-        }
-        Ok(())
+            .with_state(work)
     })
 }
 
