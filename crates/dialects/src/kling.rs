@@ -5,6 +5,7 @@
 //! takes our own reference, sent as `external_task_id`, in place of the id. Errors have a code of their
 //! own, which says more than the status: 429 is also said to an account without funds.
 
+use domain::mapping::word;
 use domain::order::Order;
 use domain::upstream::{Auth, Fault, FaultClass, Reply, Request};
 use domain::webhook::Scheme;
@@ -58,14 +59,30 @@ fn submit(order: &Order, cx: &Context<'_>) -> Result<Request, Fault> {
             *image = Value::Object(Map::from_iter([(field.to_owned(), bare(image))]));
         }
     }
-    // The model plans the shots, out of the one prompt.
     if body.get("multi_shot") == Some(&Value::Bool(true)) {
-        body.insert("shot_type".to_owned(), json!("intelligence"));
+        let shot_type = match body.get_mut("multi_prompt") {
+            Some(shots) => {
+                number(shots);
+                "customize"
+            }
+            // The model plans the shots, out of the one prompt.
+            None => "intelligence",
+        };
+        body.insert("shot_type".to_owned(), json!(shot_type));
     }
     body.insert("model_name".to_owned(), Value::from(name));
     body.insert("external_task_id".to_owned(), json!(cx.token));
     let url = format!("{}/v1/{path}", cx.base_url);
     Ok(Request::post(url, Value::Object(body)).auth(Auth::Jwt))
+}
+
+/// Shots have their place as `index`, from 1, and durations are texts, as that of the film.
+fn number(shots: &mut Value) {
+    let shots = shots.as_array_mut().into_iter().flatten();
+    for (index, shot) in (1..).zip(shots) {
+        let duration = shot.get("duration").map(word);
+        *shot = json!({ "index": index, "prompt": shot["prompt"], "duration": duration });
+    }
 }
 
 /// A link as it is, bytes without the prefix of a `data:` URL.

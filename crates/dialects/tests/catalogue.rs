@@ -22,6 +22,9 @@ use serde_json::{Map, Value, json};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+/// Seconds of a shot under test: any number that a model takes is then a length that it takes.
+const SHOT_SECONDS: i64 = 3;
+
 /// Said of a field that is in the first request and not in this one.
 const ABSENT: &str = "(absent)";
 
@@ -75,9 +78,36 @@ impl Trial<'_> {
             }
         }
         for (name, (least, _)) in &self.listing.inputs {
-            params.insert(name.clone(), self.links(name, *least));
+            params.extend(self.items(name, *least));
         }
         params
+    }
+
+    /// So many items of a list, and what they want besides.
+    fn items(&self, list: &str, count: u32) -> Map<String, Value> {
+        let parameter = self.model.parameter(list).unwrap();
+        if !matches!(parameter.kind, parameter::Kind::Shots(_)) {
+            return Map::from_iter([(list.to_owned(), self.links(list, count))]);
+        }
+        let shots =
+            (1..=count).map(|n| json!({ "prompt": format!("shot {n}"), "duration": SHOT_SECONDS }));
+        let mut params = Map::from_iter([(list.to_owned(), shots.collect())]);
+        if count > 0 {
+            params.insert("multi_shots".to_owned(), json!(true));
+            params.insert(
+                "duration".to_owned(),
+                json!(SHOT_SECONDS * i64::from(count)),
+            );
+        }
+        params
+    }
+
+    /// Whether the least has shots, which say how long the film is.
+    fn has_shots(&self) -> bool {
+        self.listing.inputs.iter().any(|(name, (least, _))| {
+            let kind = &self.model.parameter(name).unwrap().kind;
+            *least > 0 && matches!(kind, parameter::Kind::Shots(_))
+        })
     }
 
     /// So many files of a list, in the form in which they reach the route.
@@ -93,13 +123,15 @@ impl Trial<'_> {
         (1..=count).map(link).collect()
     }
 
-    /// What may be asked instead, each with a name: one parameter changed, or the numbers of files.
+    /// What may be asked instead, each with a name: one parameter changed, or the numbers of files
+    /// and shots.
     fn variants(&self) -> Vec<(String, Map<String, Value>)> {
         let mut variants = Vec::new();
         for parameter in &self.model.parameters {
             let name = parameter.name.as_str();
             let is_refused = Abilities::NAMES.contains(&name) && !self.listing.send.reads(name);
-            if is_refused || matches!(name, "width" | "height") {
+            let is_said = name == "duration" && self.has_shots();
+            if is_refused || is_said || matches!(name, "width" | "height") {
                 continue;
             }
             let only = self.listing.only.get(name).cloned();
@@ -137,7 +169,7 @@ impl Trial<'_> {
         corners.map(sized).into()
     }
 
-    /// Least and most of each list of files, in every combination.
+    /// Least and most of each list of files or shots, in every combination.
     fn files(&self) -> Vec<(String, Map<String, Value>)> {
         let mut all = vec![(Vec::new(), Map::new())];
         for (name, (least, most)) in &self.listing.inputs {
@@ -145,7 +177,7 @@ impl Trial<'_> {
             let with = |(said, params): &(Vec<String>, Map<String, Value>), count: u32| {
                 let said = [said.as_slice(), &[format!("{name}={count}")]].concat();
                 let mut params = params.clone();
-                params.insert(name.clone(), self.links(name, count));
+                params.extend(self.items(name, count));
                 (said, params)
             };
             let pairs = all

@@ -39,7 +39,7 @@ pub struct Listing {
     pub route: Route,
     /// The only values it takes of some parameters.
     pub only: BTreeMap<String, Vec<Value>>,
-    /// How many files it takes of each list, least and most.
+    /// How many items it takes of each list of files or shots, least and most.
     pub inputs: BTreeMap<String, (u32, u32)>,
     /// Parameters that have no place in its request.
     pub ignores: Vec<String>,
@@ -67,13 +67,13 @@ impl Listing {
     pub fn takes(&self, order: &Order) -> Result<(), Invalid> {
         let path = |name: &str| format!("{}.{name}", order.modality.group());
         for (name, (least, most)) in &self.inputs {
-            let links = order.list(name);
-            let count = u32::try_from(links.len()).unwrap_or(u32::MAX);
+            let items = order.params.get(name).and_then(Value::as_array);
+            let count = u32::try_from(items.map_or(0, Vec::len)).unwrap_or(u32::MAX);
             if !(*least..=*most).contains(&count) {
                 let message = match (*least, *most) {
                     (_, 0) => "cannot be combined with the other parameters".to_owned(),
-                    (least, most) if least == most => format!("must have {least} links here"),
-                    (least, most) => format!("must have {least} to {most} links here"),
+                    (least, most) if least == most => format!("must have {least} items here"),
+                    (least, most) => format!("must have {least} to {most} items here"),
                 };
                 let allowed = json!({ "min_items": least, "max_items": most });
                 return Err(Invalid::new(path(name), message).allowing(allowed));

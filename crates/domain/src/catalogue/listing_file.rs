@@ -8,7 +8,7 @@ use super::source::{Item, Section};
 use super::{Abilities, Delivery, Listing, Provider, Route, mapping_file, price_file};
 use crate::mapping::{Encoder, Mapping, word};
 use crate::order::Modality;
-use crate::parameter::{Kind, Parameter};
+use crate::parameter::{Kind, Parameter, ShotsRule};
 use crate::price::same;
 
 /// The keys of a route.
@@ -134,12 +134,14 @@ impl Terms<'_> {
         self.parameters.iter().find(|known| known.name == name)
     }
 
-    /// How many files of each list: what the file says, else any number of those that are sent and
-    /// none of the others.
+    /// How many items of each list of files or shots: what the file says, else any number of those that
+    /// are sent and none of the others.
     fn inputs(&self, section: &Section<'_>, listing: &Listing) -> BTreeMap<String, (u32, u32)> {
         let mut inputs = BTreeMap::new();
         for parameter in self.parameters {
-            if let Kind::Urls { items_max } = parameter.kind {
+            if let Kind::Urls { items_max } | Kind::Shots(ShotsRule { items_max, .. }) =
+                parameter.kind
+            {
                 let most = if listing.send.reads(&parameter.name) {
                     items_max
                 } else {
@@ -151,7 +153,7 @@ impl Terms<'_> {
         let given = section.get("inputs").and_then(|item| item.open_section());
         for item in given.map(|given| given.items()).unwrap_or_default() {
             if !inputs.contains_key(item.key) {
-                item.note("is no list of links of this model");
+                item.note("is no list of links or shots of this model");
             }
             let counts = item.list().unwrap_or_default();
             let counts: Vec<Option<u32>> = counts
@@ -160,6 +162,9 @@ impl Terms<'_> {
                 .collect();
             match counts.as_slice() {
                 [Some(least), Some(most)] if least <= most => {
+                    if *most > 0 && !listing.send.reads(item.key) {
+                        item.note("takes what the route does not send");
+                    }
                     inputs.insert(item.key.to_owned(), (*least, *most));
                 }
                 _ => item.note("must be a list of the least and the most"),
@@ -174,7 +179,7 @@ impl Terms<'_> {
         for parameter in self.parameters {
             let name = parameter.name.as_str();
             let is_elsewhere = Abilities::NAMES.contains(&name)
-                || matches!(parameter.kind, Kind::Urls { .. })
+                || matches!(parameter.kind, Kind::Urls { .. } | Kind::Shots(_))
                 || listing.ignores.iter().any(|ignored| ignored == name);
             if !listing.send.reads(name) && !is_elsewhere {
                 problems.push(format!("neither sends nor ignores the parameter {name}"));

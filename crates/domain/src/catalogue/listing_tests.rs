@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::load_tests::{MODEL, PROVIDER, load};
+use super::load_tests::{MODEL, PROVIDER, check, load};
 use super::{Abilities, Catalogue, Problem, SourceFile};
 use crate::credits::Credits;
 
@@ -58,6 +58,47 @@ fn a_route_leaves_nothing_unsaid() {
             "{lines}: {complaints:#?}"
         );
     }
+}
+
+#[test]
+fn shots_are_those_of_a_film_and_bounded() {
+    let with = |shots: &str| {
+        format!("s = {{ shots = {{ {shots} }}, description = \"S.\" }}\nresolution = {{ words")
+    };
+    let bounds = "items_max = 5, chars_max = 9, seconds_max = 3";
+    let line = "resolution = { words";
+    let text = MODEL.replacen(line, &with(bounds), 1);
+    let named = |text: &str| load(text, PROVIDER).unwrap_err();
+    assert!(load(&text, PROVIDER).is_ok());
+    // A route that does not send them takes none.
+    let taken = text.replace("rank = 1", "rank = 1\ninputs = { s = [1, 2] }");
+    assert!(named(&taken)[0].message.contains("does not send"));
+    let sent = taken.replace("[1, 2] }", "[1, 2] }\nsend = { s = \"s\" }");
+    assert!(load(&sent, PROVIDER).is_ok());
+    check(
+        line,
+        &with("items_max = 5"),
+        &[(9, "`chars_max` is missing")],
+    );
+    check(
+        line,
+        &with(&bounds.replace('5', "0")),
+        &[(9, "between 1 and")],
+    );
+    check(
+        line,
+        &with(&format!("{bounds}, least = 1")),
+        &[(9, "unknown key `least`")],
+    );
+    let default = text.replace("\"S.\"", "\"S.\", default = []");
+    assert!(
+        named(&default)[0]
+            .message
+            .contains("must not give shots a default")
+    );
+    let endless = text.replace(", default = 5.0", "");
+    let is_said = |problem: &Problem| problem.message.contains("with a default for `duration`");
+    assert!(named(&endless).iter().any(is_said));
 }
 
 #[test]

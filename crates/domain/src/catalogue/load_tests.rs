@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Catalogue, Delivery, OnLostReply, Problem, Recovery, SANDBOX, SourceFile};
 use crate::credits::Credits;
-use crate::parameter::Kind;
+use crate::parameter::{Kind, ShotsRule};
 use crate::price::{Form, Rate};
 
 pub(super) const MODEL: &str = r#"id = "video_generate.test_1"
@@ -166,7 +166,8 @@ fn every_kind_is_read() {
         c = { integer = [1, 9], description = \"C.\" }\n\
         d = { flag = true, description = \"D.\" }\n\
         e = { text = 10, description = \"E.\" }\n\
-        f = { urls = 3, description = \"F.\" }";
+        f = { urls = 3, description = \"F.\" }\n\
+        g = { shots = { items_max = 5, chars_max = 9, seconds_max = 3 }, description = \"G.\" }";
     let text = MODEL.replace("duration = { integer = [4, 15], default = 5.0 }", lines);
     let (text, _) = text.split_once("[[routes]]").unwrap();
     let text = text.to_owned();
@@ -180,6 +181,13 @@ fn every_kind_is_read() {
     assert_eq!(kind("d"), Kind::Flag);
     assert_eq!(kind("e"), Kind::Text { chars_max: 10 });
     assert_eq!(kind("f"), Kind::Urls { items_max: 3 });
+    let (items_max, chars_max, seconds_max) = (5, 9, 3);
+    let rule = ShotsRule {
+        items_max,
+        chars_max,
+        seconds_max,
+    };
+    assert_eq!(kind("g"), Kind::Shots(rule));
     let numbers = vec![json!(2.5), json!(10)];
     assert_eq!(json!(kind("duration").allowed()), json!(numbers));
     assert_eq!(model.defaults["duration"], json!(10));

@@ -7,16 +7,16 @@ use serde_json::{Map, Number, Value};
 use super::Abilities;
 use super::source::{Item, Section};
 use crate::order::{Modality, contract};
-use crate::parameter::{Kind, Parameter};
+use crate::parameter::{Kind, Parameter, ShotsRule};
 use crate::price::same;
 
 /// The keys that say the kind.
-const KINDS: [&str; 7] = [
-    "words", "numbers", "number", "integer", "flag", "text", "urls",
+const KINDS: [&str; 8] = [
+    "words", "numbers", "number", "integer", "flag", "text", "urls", "shots",
 ];
 
 /// Every key of a parameter.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "words",
     "numbers",
     "number",
@@ -24,6 +24,7 @@ const KEYS: [&str; 9] = [
     "flag",
     "text",
     "urls",
+    "shots",
     "default",
     "description",
 ];
@@ -47,6 +48,9 @@ pub(super) fn parameters(root: &Section<'_>, modality: Option<Modality>) -> Vec<
     }
     if let Some(item) = listed {
         check_sides(&item, &parameters);
+        if modality.is_some() {
+            check_shots(&item, &parameters);
+        }
     }
     parameters
 }
@@ -126,6 +130,7 @@ fn kind(said: &Item<'_>) -> Option<Kind> {
         }
         "text" => limit(said).map(|chars_max| Kind::Text { chars_max }),
         "urls" => limit(said).map(|items_max| Kind::Urls { items_max }),
+        "shots" => shots(said).map(Kind::Shots),
         _ => {
             if !said.flag()? {
                 said.note("can only be true: it says that the parameter is a yes or no");
@@ -192,6 +197,36 @@ fn limit(said: &Item<'_>) -> Option<u32> {
         said.note(format!("must be between 1 and {LIMIT_MAX}"));
     }
     u32::try_from(limit).ok()
+}
+
+fn shots(said: &Item<'_>) -> Option<ShotsRule> {
+    let section = said.section(&["items_max", "chars_max", "seconds_max"])?;
+    Some(ShotsRule {
+        items_max: limit(&section.demand("items_max")?)?,
+        chars_max: limit(&section.demand("chars_max")?)?,
+        seconds_max: limit(&section.demand("seconds_max")?)?,
+    })
+}
+
+/// Shots say what `multi_shots` asks for, and share the duration among them.
+fn check_shots(listed: &Item<'_>, parameters: &[Parameter]) {
+    let mut shots = parameters
+        .iter()
+        .filter(|parameter| matches!(parameter.kind, Kind::Shots(_)))
+        .peekable();
+    if shots.peek().is_none() {
+        return;
+    }
+    if shots.any(|parameter| parameter.default.is_some()) {
+        listed.note("must not give shots a default");
+    }
+    let has_default = |name: &str| {
+        let mut named = parameters.iter().filter(|parameter| parameter.name == name);
+        named.any(|parameter| parameter.default.is_some())
+    };
+    if !has_default("multi_shots") || !has_default("duration") {
+        listed.note("must be those of a film, with a default for `duration`, to have shots");
+    }
 }
 
 /// A size is two sides that take the place of the ratio only when the user gives them.

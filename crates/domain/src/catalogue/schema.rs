@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::Model;
 use crate::order::{Modality, ROLES};
+use crate::parameter::Kind;
 
 impl Model {
-    /// JSON Schema (draft 2020-12) of the bodies this model takes. Everything it allows is accepted;
-    /// beyond it, `null` means not given and unknown fields are ignored.
+    /// JSON Schema (draft 2020-12) of the bodies this model takes. Everything it allows is accepted, if
+    /// only shots add up to `duration`; beyond it, `null` means not given and unknown fields are ignored.
     #[must_use]
     pub fn schema(&self) -> Value {
         let group = self.modality.group();
@@ -86,6 +87,19 @@ impl Model {
         let mut schema = json!({ "type": "object", "properties": properties });
         if self.parameter("width").is_some() {
             schema["dependentRequired"] = json!({ "width": ["height"], "height": ["width"] });
+        }
+        let mut parameters = self.parameters.iter();
+        if let Some(shots) = parameters.find(|known| matches!(known.kind, Kind::Shots(_))) {
+            schema["if"] = json!({
+                "properties": { (&shots.name): { "type": "array", "minItems": 1 } },
+                "required": [&shots.name],
+            });
+            schema["then"] = json!({
+                "properties": {
+                    "multi_shots": { "const": true }, "enable_translation": { "const": false },
+                },
+                "required": ["multi_shots"],
+            });
         }
         schema
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Catalogue, SourceFile};
 use crate::credits::Credits;
-use crate::order::Modality;
+use crate::order::{Invalid, Modality};
 
 /// The repository's own catalogue.
 pub(crate) fn shipped() -> Catalogue {
@@ -138,6 +138,53 @@ fn retired_models_say_so() {
     }
 }
 
+/// What is asked for in several shots runs where it can be had, and nowhere else.
+#[test]
+fn several_shots_take_the_routes_that_can_make_them() {
+    let catalogue = shipped();
+    let model = catalogue.model("video_generate.kling_3_0").unwrap();
+    let shots = json!([{"prompt": "a fox", "duration": 2}, {"prompt": "snow", "duration": 3}]);
+    let pictures = |count: usize| json!(vec!["https://a.test/1.png"; count]);
+    let routes = |params: Value, usable: &str| {
+        let body = json!({"prompt": "a fox", "video_params": params});
+        let order = model.submission(&body, None).unwrap().order;
+        let routes = catalogue.routes(model, &order, |one| usable.contains(&one.id))?;
+        let honour = |route: &&super::Route| catalogue.honours(route, &order).cover(order.asked());
+        let names = routes.iter().filter(honour).map(|one| one.model.clone());
+        Ok::<Vec<String>, Invalid>(names.collect())
+    };
+    let planned = |count| json!({"multi_shots": true, "image_urls": pictures(count)});
+    let listed =
+        |count| json!({"multi_shots": true, "multi_prompt": shots, "image_urls": pictures(count)});
+    let (text, picture) = ("videos/text2video/kling-v3", "videos/image2video/kling-v3");
+    let there = "kling-3.0/video";
+    for (params, expected) in [
+        (planned(0), vec![text]),
+        (planned(1), vec![picture]),
+        (planned(2), vec![]),
+        (listed(0), vec![there, text]),
+        (listed(1), vec![there, picture]),
+    ] {
+        assert_eq!(
+            routes(params.clone(), "kie kling").unwrap(),
+            expected,
+            "{params}"
+        );
+    }
+    let refused = |params: Value, usable| routes(params, usable).unwrap_err().param;
+    assert_eq!(refused(listed(2), "kie kling"), "video_params.multi_prompt");
+    assert!(routes(planned(0), "kie").unwrap().is_empty());
+
+    // With shots it has sound, and is priced so.
+    let body = json!({"prompt": "a fox", "video_params": listed(0)});
+    let order = model.submission(&body, None).unwrap().order;
+    let found = catalogue
+        .routes(model, &order, |one| one.id == "kie")
+        .unwrap();
+    let (price, _) = catalogue.priced(model, &order, found);
+    assert_eq!(price.hold(&order), Credits(500_000));
+}
+
 #[test]
 fn the_schema_says_what_is_accepted() {
     let catalogue = shipped();
@@ -155,6 +202,18 @@ fn the_schema_says_what_is_accepted() {
     assert_eq!(video["duration"]["default"], 5);
     assert_eq!(video["watermark"]["type"], "string");
     assert_eq!(schema["properties"]["image_params"], Value::Null);
+
+    let shots = catalogue
+        .model("video_generate.kling_3_0")
+        .unwrap()
+        .schema();
+    let video = &shots["properties"]["video_params"];
+    let list = &video["properties"]["multi_prompt"];
+    assert_eq!(list["maxItems"], 5);
+    assert_eq!(list["items"]["properties"]["prompt"]["maxLength"], 500);
+    assert_eq!(list["items"]["properties"]["duration"]["maximum"], 12);
+    assert_eq!(video["if"]["required"], json!(["multi_prompt"]));
+    assert_eq!(video["then"]["required"], json!(["multi_shots"]));
 
     let chat = catalogue
         .model("solve_problem.kie_reasoning")

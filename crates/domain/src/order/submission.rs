@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::catalogue::Model;
 use crate::order::{Invalid, Modality, Order, Scenario, Submission, contract, conversation, link};
-use crate::parameter::{Parameter, sound_text};
+use crate::parameter::{Kind, Parameter, sound_text};
+use crate::price::same;
 
 /// Most pairs of `metadata`.
 const METADATA_PAIRS_MAX: usize = 16;
@@ -129,8 +130,42 @@ impl Model {
         if params.contains_key("width") {
             params.remove("aspect_ratio");
         }
+        let of_shots = |parameter: &&Parameter| matches!(parameter.kind, Kind::Shots(_));
+        for parameter in self.parameters.iter().filter(of_shots) {
+            check_shots(self.modality.group(), &parameter.name, &params)?;
+        }
         Ok(params)
     }
+}
+
+/// Shots are what `multi_shots` asks for. Kling, wherever it is bought, wants their durations to add up
+/// to the film's and reads their prompts in place of the order's, which is the only one that is ever
+/// translated.
+fn check_shots(group: &str, name: &str, params: &Map<String, Value>) -> Result<(), Invalid> {
+    let Some(Value::Array(shots)) = params.get(name) else {
+        return Ok(());
+    };
+    let refuse =
+        |name: &str, message: String| Err(Invalid::new(format!("{group}.{name}"), message));
+    let is_set = |name: &str| params.get(name) == Some(&Value::Bool(true));
+    if !is_set("multi_shots") {
+        return refuse(name, "wants `multi_shots` to be true".to_owned());
+    }
+    if is_set("enable_translation") {
+        let message = format!("is not possible together with `{name}`, which is not translated");
+        return refuse("enable_translation", message);
+    }
+    let seconds = |shot: &Value| shot.get("duration").and_then(Value::as_i64);
+    let sum = shots
+        .iter()
+        .filter_map(seconds)
+        .fold(0, i64::saturating_add);
+    let duration = params.get("duration").unwrap_or(&Value::Null);
+    if !same(&Value::from(sum), duration) {
+        let message = format!("has shots of {sum} seconds in all, but `duration` is {duration}");
+        return refuse(name, message);
+    }
+    Ok(())
 }
 
 /// A size needs both sides.
@@ -151,7 +186,7 @@ fn given<'b>(body: &'b Map<String, Value>, name: &str) -> Option<&'b Value> {
     body.get(name).filter(|value| !value.is_null())
 }
 
-/// Whether a value means the same as leaving the field out: no links, a blank watermark.
+/// Whether a value means the same as leaving the field out: no links or shots, a blank watermark.
 fn is_nothing(parameter: &Parameter, value: &Value) -> bool {
     match value {
         Value::Array(items) => items.is_empty(),

@@ -48,6 +48,10 @@ fn parameter() -> impl Strategy<Value = (String, Value)> {
         ("watermark", json!("fox")),
         ("watermark", json!("")),
         ("multi_shots", json!(true)),
+        (
+            "multi_prompt",
+            json!([{"prompt": "a fox", "duration": 5.0, "camera": "low"}]),
+        ),
         ("temperature", json!(0.5)),
         ("max_tokens", json!(10)),
         ("top_p", json!(1.0)),

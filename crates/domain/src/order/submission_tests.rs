@@ -11,6 +11,7 @@ use crate::catalogue::{Abilities, Catalogue, Model};
 pub(super) static SHIPPED: LazyLock<Catalogue> = LazyLock::new(shipped);
 
 const KLING: &str = "video_generate.kling_2_6";
+const KLING_3: &str = "video_generate.kling_3_0";
 const IMAGEN: &str = "image_generate.imagen_4";
 const FLUX: &str = "image_generate.flux_2_pro";
 const CHAT: &str = "solve_problem.kie_reasoning";
@@ -248,6 +249,45 @@ fn what_must_not_be_dropped_is_asked_for() {
         let fields = json!({"video_params": {name: true}});
         assert_eq!(asked(KLING, fields), Abilities::NONE.with(name));
     }
+}
+
+#[test]
+fn shots_want_to_be_asked_for_and_make_up_the_film() {
+    let shots = json!([{"prompt": "a fox", "duration": 4}, {"prompt": "snow", "duration": 3.0}]);
+    let fields = |duration: i64, also: Value| {
+        let mut params = json!({"multi_prompt": shots, "multi_shots": true, "duration": duration});
+        let params_also = also.as_object().unwrap().clone();
+        params.as_object_mut().unwrap().extend(params_also);
+        json!({"video_params": params})
+    };
+    let order = accepted(KLING_3, fields(7, json!({}))).order;
+    assert_eq!(
+        order.params["multi_prompt"],
+        json!([{"prompt": "a fox", "duration": 4}, {"prompt": "snow", "duration": 3}])
+    );
+    assert_eq!(order.asked(), Abilities::NONE.with("multi_shots"));
+    let none = accepted(KLING_3, json!({"video_params": {"multi_prompt": []}}));
+    assert_eq!(none.order.params, model(KLING_3).defaults);
+    for (fields, param) in [
+        (fields(8, json!({})), "multi_prompt"),
+        (fields(7, json!({"multi_shots": false})), "multi_prompt"),
+        (fields(7, json!({"multi_shots": null})), "multi_prompt"),
+        (
+            fields(7, json!({"enable_translation": true})),
+            "enable_translation",
+        ),
+    ] {
+        assert_eq!(
+            refused(KLING_3, fields.clone()),
+            format!("video_params.{param}"),
+            "{fields}"
+        );
+    }
+    let refusal = submit(KLING_3, fields(5, json!({}))).unwrap_err();
+    assert_eq!(
+        refusal.message,
+        "has shots of 7 seconds in all, but `duration` is 5"
+    );
 }
 
 #[test]

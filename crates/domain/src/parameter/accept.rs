@@ -1,9 +1,9 @@
 //! Which values a parameter takes, and the one way each of them is stored.
 
-use serde_json::{Number, Value};
+use serde_json::{Number, Value, json};
 
 use crate::order::{Invalid, link};
-use crate::parameter::{Kind, Parameter};
+use crate::parameter::{Kind, Parameter, ShotsRule};
 use crate::price::same;
 
 /// Beyond this size (2^53) a float no longer tells neighbouring integers apart.
@@ -69,6 +69,8 @@ impl Kind {
                 Ok(value.clone())
             }
             (Self::Urls { .. }, _) => Err("must be an array of links".to_owned()),
+            (Self::Shots(rule), Value::Array(items)) => shots(items, *rule).map(Value::Array),
+            (Self::Shots(_), _) => Err("must be an array of shots".to_owned()),
         }
     }
 }
@@ -98,6 +100,36 @@ fn links(items: &[Value], items_max: u32) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The canonical form of shots: their prompts and durations, and nothing else that was said of them.
+fn shots(items: &[Value], rule: ShotsRule) -> Result<Vec<Value>, String> {
+    let ShotsRule {
+        items_max,
+        chars_max,
+        seconds_max,
+    } = rule;
+    if u32::try_from(items.len()).map_or(true, |count| count > items_max) {
+        return Err(format!("must have at most {items_max} shots"));
+    }
+    let shot = |(position, item): (usize, &Value)| {
+        let wrong = |what: String| format!("{what}; item {position} is none such");
+        let prompt = item.get("prompt").and_then(Value::as_str);
+        let prompt = prompt.filter(|text| !text.trim().is_empty());
+        let prompt =
+            prompt.ok_or_else(|| wrong("must be an array of shots with a `prompt`".to_owned()))?;
+        sound_text(prompt, chars_max)
+            .map_err(|problem| format!("the `prompt` of item {position} {problem}"))?;
+        let duration = item.get("duration").and_then(integer);
+        let duration = duration.filter(|seconds| (1..=i64::from(seconds_max)).contains(seconds));
+        let duration = duration.ok_or_else(|| {
+            wrong(format!(
+                "must be an array of shots with a `duration` of 1 to {seconds_max} whole seconds"
+            ))
+        })?;
+        Ok(json!({ "prompt": prompt, "duration": duration }))
+    };
+    items.iter().enumerate().map(shot).collect()
 }
 
 /// The integer that a JSON number means, whether it is written `5` or `5.0`.
@@ -194,6 +226,51 @@ mod tests {
             let refusal = parameter(kind).accept("group.p", &value).unwrap_err();
             assert_eq!(refusal.param, "group.p");
             assert_eq!(refusal.allowed, allowed, "{value}");
+        }
+    }
+
+    #[test]
+    fn shots_have_a_prompt_and_whole_seconds() {
+        let shots = parameter(Kind::Shots(ShotsRule {
+            items_max: 2,
+            chars_max: 5,
+            seconds_max: 12,
+        }));
+        let given = json!([
+            {"prompt": "a fox", "duration": 12.0, "camera": "low"},
+            {"prompt": "snow", "duration": 1},
+        ]);
+        let canonical = json!([
+            {"prompt": "a fox", "duration": 12},
+            {"prompt": "snow", "duration": 1},
+        ]);
+        assert_eq!(shots.accept("p", &given), Ok(canonical.clone()));
+        assert_eq!(shots.accept("p", &canonical), Ok(canonical));
+        assert_eq!(shots.accept("p", &json!([])), Ok(json!([])));
+        let shot = json!({"prompt": "snow", "duration": 1});
+        for (value, part) in [
+            (json!("a fox"), "array of shots"),
+            (json!({}), "array of shots"),
+            (json!([shot, shot, shot]), "at most 2 shots"),
+            (json!([shot, "snow"]), "with a `prompt`; item 1"),
+            (json!([{"duration": 1}]), "with a `prompt`; item 0"),
+            (json!([{"prompt": " ", "duration": 1}]), "with a `prompt`"),
+            (json!([{"prompt": 1, "duration": 1}]), "with a `prompt`"),
+            (
+                json!([{"prompt": "a foxy", "duration": 1}]),
+                "item 0 must have at most 5",
+            ),
+            (json!([{"prompt": "a\0", "duration": 1}]), "NUL"),
+            (json!([{"prompt": "snow"}]), "1 to 12 whole seconds"),
+            (json!([{"prompt": "snow", "duration": 0}]), "1 to 12"),
+            (json!([{"prompt": "snow", "duration": 13}]), "1 to 12"),
+            (json!([{"prompt": "snow", "duration": 1.5}]), "1 to 12"),
+            (json!([{"prompt": "snow", "duration": "3"}]), "1 to 12"),
+        ] {
+            let refusal = shots.accept("group.p", &value).unwrap_err();
+            assert_eq!(refusal.param, "group.p");
+            assert!(refusal.message.contains(part), "{value}: {refusal}");
+            assert_eq!(refusal.allowed, Some(json!({"max_items": 2})));
         }
     }
 

@@ -42,6 +42,19 @@ pub enum Kind {
         /// Most links.
         items_max: u32,
     },
+    /// Shots of a film, in their order: `{"prompt", "duration"}` each.
+    Shots(ShotsRule),
+}
+
+/// What the shots of a film must be. Together they are as long as the film.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShotsRule {
+    /// Most shots.
+    pub items_max: u32,
+    /// Most characters of the prompt of one.
+    pub chars_max: u32,
+    /// Longest duration of one, in whole seconds; the shortest is 1.
+    pub seconds_max: u32,
 }
 
 impl Kind {
@@ -53,7 +66,7 @@ impl Kind {
             Self::Numbers(_) | Self::Number { .. } => "number",
             Self::Integer { .. } => "integer",
             Self::Flag => "boolean",
-            Self::Urls { .. } => "array",
+            Self::Urls { .. } | Self::Shots(_) => "array",
         }
     }
 
@@ -77,14 +90,16 @@ impl Kind {
             Self::Integer { min, max } => Some(json!({ "min": min, "max": max })),
             Self::Flag => Some(json!([true, false])),
             Self::Text { .. } => None,
-            Self::Urls { items_max } => Some(json!({ "max_items": items_max })),
+            Self::Urls { items_max } | Self::Shots(ShotsRule { items_max, .. }) => {
+                Some(json!({ "max_items": items_max }))
+            }
         }
     }
 }
 
 impl Kind {
     /// Values that stand for all that is allowed: each one that can be listed, else the bounds. Links
-    /// are left to whoever knows how many there may be.
+    /// and shots are left to whoever knows how many there may be.
     #[must_use]
     pub fn samples(&self) -> Vec<Value> {
         match self {
@@ -94,8 +109,32 @@ impl Kind {
             Self::Integer { min, max } => vec![json!(min), json!(max)],
             Self::Flag => vec![json!(false), json!(true)],
             Self::Text { .. } => vec![json!("a text")],
-            Self::Urls { .. } => Vec::new(),
+            Self::Urls { .. } | Self::Shots(_) => Vec::new(),
         }
+    }
+}
+
+impl ShotsRule {
+    /// The JSON Schema of a list of shots.
+    fn schema(&self) -> Value {
+        json!({
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["prompt", "duration"],
+                "properties": {
+                    "prompt": {
+                        "type": "string", "minLength": 1, "maxLength": self.chars_max,
+                        "pattern": "\\S", "description": "What the shot shows.",
+                    },
+                    "duration": {
+                        "type": "integer", "minimum": 1, "maximum": self.seconds_max,
+                        "description": "Its length in seconds.",
+                    },
+                },
+            },
+            "maxItems": self.items_max,
+        })
     }
 }
 
@@ -123,7 +162,7 @@ impl Parameter {
             Kind::Words(_) | Kind::Numbers(_) => {
                 view.insert("allowed".to_owned(), json!(self.kind.allowed()));
             }
-            Kind::Number { .. } | Kind::Integer { .. } | Kind::Urls { .. } => {
+            Kind::Number { .. } | Kind::Integer { .. } | Kind::Urls { .. } | Kind::Shots(_) => {
                 if let Some(Value::Object(bounds)) = self.kind.allowed() {
                     view.extend(bounds);
                 }
@@ -157,6 +196,7 @@ impl Parameter {
                 "items": { "type": "string", "pattern": "^([Hh][Tt][Tt][Pp][Ss]?://|data:)" },
                 "maxItems": items_max,
             }),
+            Kind::Shots(rule) => rule.schema(),
         };
         if let Some(fields) = schema.as_object_mut() {
             if let Some(default) = &self.default {
