@@ -3,6 +3,8 @@
 //! Invariant: signatures are compared in constant time, over the bytes as they came, and are good for
 //! [`TOLERANCE_S`] either way.
 
+mod gemini;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -28,6 +30,9 @@ pub enum Scheme {
     OpenRouter,
     /// KIE: HMAC-SHA-256 of `work.timestamp`; neither state nor links are signed. The key is a text.
     Kie,
+    /// Gemini, where the URL came with the request: a token signed with RS256, or Standard Webhooks with
+    /// Ed25519. The key is Google's JWKS document.
+    Gemini,
 }
 
 /// A webhook as it came.
@@ -66,6 +71,7 @@ impl Scheme {
             Self::Fal => fal(key, delivery, now_s),
             Self::OpenRouter => openrouter(key, delivery, now_s),
             Self::Kie => kie(key, delivery, work, now_s),
+            Self::Gemini => gemini::has_signed(key, delivery, now_s),
         };
         signed.unwrap_or(false)
     }
@@ -120,13 +126,38 @@ fn fal(keys: &str, delivery: &Delivery, now_s: i64) -> Option<bool> {
     let body = hex::encode(Sha256::digest(&delivery.body));
     let signed = format!("{request}\n{user}\n{timestamp}\n{body}");
     let signature = hex::decode(header("signature")?).ok()?;
-    let keys: Value = serde_json::from_str(keys).ok()?;
-    let keys = keys.get("keys")?.as_array()?.iter().take(TRIES_MAX);
-    let mut points = keys.filter_map(|key| URL_SAFE_NO_PAD.decode(key.get("x")?.as_str()?).ok());
-    Some(points.any(|point| {
-        let key = UnparsedPublicKey::new(&ED25519, point);
-        key.verify(signed.as_bytes(), &signature).is_ok()
-    }))
+    Some(is_by_ed25519(
+        &keys_of(keys)?,
+        signed.as_bytes(),
+        &signature,
+    ))
+}
+
+/// The keys of a JWKS document (RFC 7517), as many as are looked at.
+fn keys_of(document: &str) -> Option<Vec<Value>> {
+    let mut document: Value = serde_json::from_str(document).ok()?;
+    let Value::Array(mut keys) = document.get_mut("keys")?.take() else {
+        return None;
+    };
+    keys.truncate(TRIES_MAX);
+    Some(keys)
+}
+
+/// Bytes in a field of a key.
+fn field_of(key: &Value, name: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(key.get(name)?.as_str()?).ok()
+}
+
+/// Whether one of the Ed25519 keys made the signature. A point of another curve is none.
+fn is_by_ed25519(keys: &[Value], signed: &[u8], signature: &[u8]) -> bool {
+    let is_ours = |key: &&Value| key.get("crv").is_none_or(|curve| curve == "Ed25519");
+    let mut points = keys.iter().filter(is_ours);
+    points.any(|key| {
+        field_of(key, "x").is_some_and(|point| {
+            let key = UnparsedPublicKey::new(&ED25519, point);
+            key.verify(signed, signature).is_ok()
+        })
+    })
 }
 
 #[cfg(test)]
