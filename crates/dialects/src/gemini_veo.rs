@@ -3,13 +3,20 @@
 //! `POST {base}/models/{model}:predictLongRunning` with `{"instances", "parameters"}` answers the name of
 //! an operation; `GET {base}/{name}` says `done`. Pictures travel as bytes: the fields `image`, `lastFrame`
 //! and `referenceImages` of a route hold `data:` URLs. A film is behind a link that wants the key.
+//!
+//! `"webhookConfig": {"uris"}` beside them has Google tell of this one work, in place of what is registered
+//! for the whole account (python-genai `types.py`, ai.google.dev/gemini-api/docs/webhooks). Whether all
+//! models take it is not documented, so a refusal of the field itself is not held against the order. Nor is
+//! it documented that `data.id` of `video.generated` is the operation's name: another id is a nudge only.
 
 use domain::upstream::{Fault, FaultClass, Output, Reply, Request, Source};
+use domain::webhook::Scheme;
 use serde_json::{Map, Value, json};
 
 use crate::conversation::bytes_of;
 use crate::fault::{fault, nonsense, text_at};
 use crate::gemini::{KEY, refusal};
+use crate::hook::{Hook, Place};
 use crate::queue::{Profile, State, Ticket, escaped, with_prompt};
 
 /// The protocol.
@@ -31,10 +38,17 @@ pub(crate) const VEO: Profile = Profile {
     find: None,
     cancel: None,
     result: None,
-    hook: None,
+    hook: Some(Hook {
+        place: Place::List("webhookConfig", "uris"),
+        form: Some("models/*/operations/*"),
+        ..Hook::field("", &["/data/id"]).signed(Scheme::Gemini)
+    }),
     pause_ms: 10_000,
     grace: 0,
 };
+
+/// Where Google says what is wrong.
+const WORDS: &str = "/error/message";
 
 /// Writes pictures the way the API wants them.
 fn write_pictures(instance: &mut Map<String, Value>) {
@@ -59,15 +73,29 @@ fn write_pictures(instance: &mut Map<String, Value>) {
 fn created(reply: &Reply) -> Result<Ticket, Fault> {
     let body = reply.json();
     if reply.status != 200 {
-        return Err(refusal(reply, &body));
+        let refused = refusal(reply, &body);
+        return Err(match refused.class {
+            FaultClass::InvalidInput if is_about_webhooks(&body) => {
+                fault(FaultClass::Unavailable, reply, text_at(&body, &[WORDS]))
+            }
+            _ => refused,
+        });
     }
     let name = text_at(&body, &["/name"]).ok_or_else(|| nonsense(reply))?;
     Ok(Ticket::new(name))
 }
 
+/// Whether an error is about the field that we added to the order: another provider does without it.
+fn is_about_webhooks(body: &Value) -> bool {
+    let words = text_at(body, &[WORDS]).unwrap_or_default();
+    ["webhookConfig", "webhook_config"]
+        .iter()
+        .any(|name| words.contains(name))
+}
+
 fn state(reply: &Reply) -> Result<State, Fault> {
     let body = reply.json();
-    let words = text_at(&body, &["/error/message"]);
+    let words = text_at(&body, &[WORDS]);
     match reply.status {
         200 => {}
         404 => return Err(fault(FaultClass::NotFound, reply, words)),

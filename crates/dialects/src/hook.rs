@@ -6,7 +6,7 @@
 use domain::mapping::word;
 use domain::upstream::{Body, Request};
 use domain::webhook::Scheme;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
 /// Longest id of work that is taken from a delivery, in bytes.
@@ -19,6 +19,9 @@ pub struct Hook {
     pub(crate) place: Place,
     /// Where a delivery may name the work: JSON pointers, the first that is there counts.
     pub(crate) id: &'static [&'static str],
+    /// The form of an id that becomes part of a path, in which `*` is any one name; without one, every id
+    /// will do. What has another form does not name the work.
+    pub(crate) form: Option<&'static str>,
     /// How deliveries are signed, where the provider can.
     pub scheme: Option<Scheme>,
     /// The field of a first delivery whose value has to be sent back, where there is such a delivery.
@@ -30,6 +33,8 @@ pub struct Hook {
 pub(crate) enum Place {
     /// A field of the body.
     Field(&'static str),
+    /// A list of URLs, the second name, in an object of the body, the first.
+    List(&'static str, &'static str),
     /// A parameter of the URL.
     Query(&'static str),
 }
@@ -40,6 +45,7 @@ impl Hook {
         Self {
             place: Place::Field(name),
             id,
+            form: None,
             scheme: None,
             challenge: None,
         }
@@ -57,7 +63,10 @@ impl Hook {
             (Place::Field(name), Some(Body::Json(Value::Object(fields)))) => {
                 fields.insert((*name).to_owned(), Value::from(url));
             }
-            (Place::Field(_), _) => {}
+            (Place::List(name, list), Some(Body::Json(Value::Object(fields)))) => {
+                fields.insert((*name).to_owned(), json!({ *list: [url] }));
+            }
+            (Place::Field(_) | Place::List(..), _) => {}
             (Place::Query(name), _) => {
                 let mark = if request.url.contains('?') { '&' } else { '?' };
                 let value: String = byte_serialize(url.as_bytes()).collect();
@@ -74,7 +83,8 @@ impl Hook {
         let id = word(named);
         let is_sound = !id.is_empty()
             && id.len() <= ID_BYTES_MAX
-            && id.bytes().all(|byte| byte.is_ascii_graphic());
+            && id.bytes().all(|byte| byte.is_ascii_graphic())
+            && self.form.is_none_or(|form| has_form(&id, form));
         (is_sound && (named.is_string() || named.is_number())).then_some(id)
     }
 
@@ -83,14 +93,22 @@ impl Hook {
     pub fn echo(&self, delivery: &Value) -> Option<Value> {
         let name = self.challenge?;
         let value = delivery.get(name)?;
-        Some(serde_json::json!({ name: value }))
+        Some(json!({ name: value }))
     }
+}
+
+/// Whether a path has a form; a step up or none is no name.
+fn has_form(path: &str, form: &str) -> bool {
+    let (mut names, mut wanted) = (path.split('/'), form.split('/'));
+    let is_name = |name: &str| !matches!(name, "" | "." | "..");
+    wanted.all(|wanted| {
+        let name = names.next().filter(|name| is_name(name));
+        name.is_some_and(|name| wanted == "*" || name == wanted)
+    }) && names.next().is_none()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const HOOK: Hook = Hook {
@@ -118,6 +136,30 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_becomes_a_path_has_the_form_of_one() {
+        let hook = Hook {
+            form: Some("models/*/operations/*"),
+            ..HOOK
+        };
+        let work = |id: &str| hook.work(&json!({ "id": id }));
+        let named = "models/veo-3.1/operations/op1";
+        assert_eq!(work(named), Some(named.to_owned()));
+        for other in [
+            "op1",
+            "operations/op1",
+            "models/veo-3.1/operations/",
+            "models//operations/op1",
+            "models/../operations/op1",
+            "models/veo-3.1/operations/..",
+            "models/veo-3.1/operations/op1/x",
+            "/models/veo-3.1/operations/op1",
+            "files/veo-3.1/operations/op1",
+        ] {
+            assert_eq!(work(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn the_url_goes_where_the_protocol_has_it() {
         let request = || Request::post("https://p.test/v1?a=1", json!({ "prompt": "a fox" }));
         let placed = HOOK.placed(request(), "https://us.test/h");
@@ -129,6 +171,14 @@ mod tests {
         let placed = query.placed(request(), "https://us.test/h");
         let expected = "https://p.test/v1?a=1&fal_webhook=https%3A%2F%2Fus.test%2Fh";
         assert_eq!(placed.url, expected);
+        let list = Hook {
+            place: Place::List("webhookConfig", "uris"),
+            ..HOOK
+        };
+        let placed = list.placed(request(), "https://us.test/h");
+        let expected =
+            json!({ "prompt": "a fox", "webhookConfig": { "uris": ["https://us.test/h"] } });
+        assert_eq!(placed.json(), Some(&expected));
     }
 
     #[test]

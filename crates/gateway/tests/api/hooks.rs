@@ -37,8 +37,12 @@ fn attempt(task: &Task) -> String {
 
 /// A running task that nobody holds and that is due later, and where its provider tells of it.
 async fn running(world: &World, provider: &str) -> (TaskId, String) {
+    running_with(world, VIDEO, provider).await
+}
+
+async fn running_with(world: &World, model: &str, provider: &str) -> (TaskId, String) {
     let id = world
-        .submitted_to(VIDEO, &json!({ "prompt": "a fox" }))
+        .submitted_to(model, &json!({ "prompt": "a fox" }))
         .await;
     let claim = world.started(&id).await;
     let url = url(provider, &id, &attempt(&claim.task));
@@ -182,20 +186,24 @@ async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// What receives the webhooks of a fal whose keys are here, at the instant of its signature.
-async fn fal(world: &World, keys: &str) -> (SocketAddr, Arc<AtomicI64>, Metrics) {
+/// What receives the webhooks of a provider whose keys are here, at the instant of its signature.
+async fn receiver(
+    world: &World,
+    id: &'static str,
+    keys: &str,
+) -> (SocketAddr, Arc<AtomicI64>, Metrics) {
     let text = format!(
-        "id = \"fal\"\nname = \"fal\"\ndialect = \"fal\"\nbase_url = \"https://fal.test\"\n\
-         webhook_keys = \"{keys}\"\n"
+        "id = \"{id}\"\nname = \"{id}\"\ndialect = \"{id}\"\n\
+         base_url = \"https://{id}.test\"\nwebhook_keys = \"{keys}\"\n"
     );
-    let path = "providers/fal.toml".to_owned();
-    let catalogue = Catalogue::load(&[SourceFile { path, text }], &["fal"]).unwrap();
+    let path = format!("providers/{id}.toml");
+    let catalogue = Catalogue::load(&[SourceFile { path, text }], &[id]).unwrap();
     let (clock, now_ms) = Clock::manual(SIGNED_MS);
     let egress = NetSettings {
         allow: vec!["127.0.0.0/8".parse().unwrap()],
         ..NetSettings::default()
     };
-    let metrics = Metrics::new(["fal"], Vec::new());
+    let metrics = Metrics::new([id], Vec::new());
     let hooks = Hooks {
         store: world.store.clone(),
         catalogue: Arc::new(catalogue),
@@ -236,7 +244,8 @@ async fn public_keys_are_fetched_kept_and_replaced() {
         async move { DOCUMENTS[n.min(1)] }
     };
     let keys = serve(Router::new().route("/jwks.json", get(document))).await;
-    let (hooks, now_ms, metrics) = fal(&world, &format!("http://{keys}/jwks.json")).await;
+    let (hooks, now_ms, metrics) =
+        receiver(&world, "fal", &format!("http://{keys}/jwks.json")).await;
     let fetches = || fetched.load(Ordering::Relaxed);
     // The key is not there yet, and a forgery does not make us ask again and again.
     assert_eq!((of_fal(hooks).await, fetches()), (401, 1));
@@ -259,6 +268,42 @@ async fn public_keys_are_fetched_kept_and_replaced() {
 async fn without_its_keys_a_provider_is_asked_to_come_again() {
     let world = World::new().await;
     let gone = serve(Router::new()).await;
-    let (hooks, _, _) = fal(&world, &format!("http://{gone}/jwks.json")).await;
+    let (hooks, _, _) = receiver(&world, "fal", &format!("http://{gone}/jwks.json")).await;
     assert_eq!(of_fal(hooks).await, 503);
+}
+
+const GEMINI: &str = include_str!("../../../domain/fixtures/gemini_webhooks.json");
+
+/// A film of Google's is told of with a token, as its documentation says, or with Ed25519, as receivers
+/// say; and by somebody else.
+#[tokio::test]
+async fn gemini_tells_of_a_film_in_either_form() {
+    let vectors: Value = serde_json::from_str(GEMINI).unwrap();
+    let document = vectors["keys"].to_string();
+    let document = move || std::future::ready(document.clone());
+    let keys = serve(Router::new().route("/jwks.json", get(document))).await;
+    let keys = format!("http://{keys}/jwks.json");
+    for (signature, status) in [
+        (&vectors["bad"]["signed by another key"], 401),
+        (&vectors["bad"]["alg none, unsigned"], 401),
+        (&vectors["good"]["as documented"], 200),
+        (&vectors["v1a"], 200),
+    ] {
+        let (clock, _) = Clock::manual(SIGNED_MS);
+        let change = |api: &mut gateway::api::Api| {
+            api.clock = clock;
+            api.is_usable = Arc::new(|one| one.id == "gemini");
+        };
+        let world = World::with(change).await;
+        let (_, url) = running_with(&world, "video_generate.veo_3_1_fast", "gemini").await;
+        let (hooks, _, _) = receiver(&world, "gemini", &keys).await;
+        assert!(!is_due(&world).await);
+        let call = Call::new(hooks, "POST", &url)
+            .header("webhook-id", "msg_1")
+            .header("webhook-timestamp", "1790000000")
+            .header("webhook-signature", signature.as_str().unwrap())
+            .body(vectors["body"].as_str().unwrap().to_owned());
+        assert_eq!(call.send().await.status, status);
+        assert_eq!(is_due(&world).await, status == 200);
+    }
 }
