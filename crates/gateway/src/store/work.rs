@@ -137,32 +137,49 @@ impl Claiming {
             limit => (limit / 4).max(1),
         }
     }
+
+    /// Claims more until there are `limit` in all.
+    async fn take(
+        &self,
+        db: Session<'_>,
+        sql: &'static str,
+        limit: i64,
+        claims: &mut Vec<Claim>,
+    ) -> Result<(), DbError> {
+        let taken = i64::try_from(claims.len()).unwrap_or(i64::MAX);
+        let room = limit.saturating_sub(taken);
+        if room <= 0 {
+            return Ok(());
+        }
+        let until_ms = self.now_ms.saturating_add(LEASE_MS);
+        let values = values![self.now_ms, room, &self.owner, until_ms];
+        for row in db.rows(sql, values).await? {
+            // What cannot be read must not keep all others from being claimed.
+            match task_of(&row) {
+                Ok(task) => claims.push(Claim {
+                    owner: self.owner.clone(),
+                    epoch: row.int(3)?,
+                    task: nudged(task, row.int(4)?),
+                }),
+                Err(error) => tracing::error!(%error, "a task cannot be read"),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Operation for Claiming {
     type Answer = Vec<Claim>;
 
     async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<Vec<Claim>, DbError> {
-        let until_ms = self.now_ms.saturating_add(LEASE_MS);
         let mut claims = Vec::new();
-        for sql in [CLAIM_MOVING, CLAIM_QUEUED] {
-            let taken = i64::try_from(claims.len()).unwrap_or(i64::MAX);
-            let limit = match sql == CLAIM_MOVING {
-                true => self.limit - self.kept_for_new(),
-                false => self.limit - taken,
-            };
-            let values = values![self.now_ms, limit, &self.owner, until_ms];
-            for row in db.rows(sql, values).await? {
-                // What cannot be read must not keep all others from being claimed.
-                match task_of(&row) {
-                    Ok(task) => claims.push(Claim {
-                        owner: self.owner.clone(),
-                        epoch: row.int(3)?,
-                        task: nudged(task, row.int(4)?),
-                    }),
-                    Err(error) => tracing::error!(%error, "a task cannot be read"),
-                }
-            }
+        let first = self.limit - self.kept_for_new();
+        self.take(db, CLAIM_MOVING, first, &mut claims).await?;
+        let has_more = i64::try_from(claims.len()) == Ok(first);
+        self.take(db, CLAIM_QUEUED, self.limit, &mut claims).await?;
+        // Places that were kept for new ones that are not there.
+        if has_more {
+            self.take(db, CLAIM_MOVING, self.limit, &mut claims).await?;
         }
         Ok(claims)
     }

@@ -185,3 +185,21 @@ async fn tasks_under_way_leave_room_for_new_ones() {
         }
     }
 }
+
+#[tokio::test]
+async fn room_for_new_ones_goes_to_others_while_there_are_none() {
+    for db in stores().await {
+        let tenant = tenant(&db.store, 1_000).await;
+        for _ in 0..8 {
+            let task = tenant.submitted(&db.store, 1).await;
+            let mut held = claim(&db.store, "worker", &task.id).await;
+            steps(&db.store, &mut held, [intended(0)]).await;
+        }
+        db.store.any_release_all().await.unwrap();
+        for (limit, now_ms) in [(1, NOW_MS), (1, NOW_MS + 1), (2, NOW_MS), (8, NOW_MS)] {
+            let claims = db.store.claim("worker", limit, now_ms).await.unwrap();
+            assert_eq!(i64::try_from(claims.len()), Ok(limit), "{}", db.name);
+            db.store.any_release_all().await.unwrap();
+        }
+    }
+}
