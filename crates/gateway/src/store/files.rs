@@ -1,11 +1,12 @@
 //! Result files by name, what is past its time, and the deployment's own secret.
 //!
 //! Invariant: whatever may be in the object store has a row, from the commit that ends its task on:
-//! of a task that ended well each file by its path, of one that failed while storing each place where
-//! a try may have left one, as a remnant.
+//! of a task that ended well each file by its path, and each place where a try may have left another, as
+//! a remnant.
 
 use domain::ids::TaskId;
-use domain::task::{Phase, Task};
+use domain::order::Modality;
+use domain::task::{ErrorKind, Phase, Task};
 
 use super::committer::{Operation, Tx};
 use super::db::DbError;
@@ -38,21 +39,35 @@ pub fn of_remnant(path: &str) -> Option<(TaskId, usize)> {
     Some((TaskId(task.to_owned()), index.parse().ok()?))
 }
 
-/// What a change of a task may leave in the object store.
+/// What a task that ends may leave in the object store beside its files.
 pub(super) fn remnants(before: &Task, after: &Task) -> Vec<String> {
-    match (&before.phase, &after.phase) {
+    let named = match &after.phase {
+        Phase::Done { files, .. } => files.len(),
+        Phase::Failed { .. } => 0,
+        _ => return Vec::new(),
+    };
+    let copied = match (&before.phase, &after.phase) {
         (Phase::Storing { output, .. }, Phase::Failed { .. }) => {
             let answers = usize::from(output.answer.is_some());
-            let files = 0..output.sources.len().saturating_add(answers);
-            files.map(|index| remnant(&before.id, index)).collect()
+            output.sources.len().saturating_add(answers)
         }
-        // A reply that came just before the process died may have left its files.
-        (Phase::Unknown { .. }, Phase::Failed { .. }) => {
-            let files = 0..INLINE_FILES_MAX;
-            files.map(|index| remnant(&before.id, index)).collect()
-        }
-        _ => Vec::new(),
-    }
+        _ => 0,
+    };
+    // A reply that came just before its worker died or lost the task may have left its files: that of
+    // an attempt that ended without the upstream having said so, or of one before.
+    let is_unheard = match &before.phase {
+        Phase::Unknown { .. } => true,
+        Phase::Running { .. } => matches!(&after.phase, Phase::Failed { error }
+            if matches!(error.kind, ErrorKind::Timeout | ErrorKind::Cancelled)),
+        _ => false,
+    };
+    let may_have_come =
+        (is_unheard || after.attempts > 1) && after.order.modality != Modality::Chat;
+    let inline = if may_have_come { INLINE_FILES_MAX } else { 0 };
+    let tried = copied.max(inline);
+    (named..tried)
+        .map(|index| remnant(&before.id, index))
+        .collect()
 }
 
 /// What is known of a result file.

@@ -2,9 +2,9 @@
 
 use domain::price::Usage;
 use domain::task::Outcome;
-use domain::upstream::{Answer, Output, Source};
+use domain::upstream::{Answer, Fault, FaultClass, Output, Source};
 use futures_util::future::join_all;
-use gateway::store::files::of_remnant;
+use gateway::store::files::{INLINE_FILES_MAX, of_remnant};
 
 use crate::fixture::{accepted, failed, finished, intended, steps, stored, tenant, upstream_id};
 use crate::support::{NOW_MS, stores};
@@ -108,5 +108,28 @@ async fn a_task_that_fails_while_storing_leaves_remnants() {
         let wanted = (0..3).map(|index| (lost.task.id.clone(), index));
         assert!(remnants.eq(wanted), "{}: {found:?}", db.name);
         assert_eq!(found.len(), 4);
+    }
+}
+
+/// Files inside of a reply are stored before it is recorded, so that an attempt that was given up may
+/// have left more of them than the next one made.
+#[tokio::test]
+async fn an_attempt_that_was_given_up_may_have_left_files() {
+    for db in stores().await {
+        let tenant = tenant(&db.store, 100).await;
+        let mut again = tenant.claimed(&db.store, 1).await;
+        let busy = Fault::new(FaultClass::Unavailable, "it is busy");
+        let refused = Outcome::Refused(busy);
+        steps(&db.store, &mut again, [intended(0), refused, intended(0)]).await;
+        let upstream = accepted(&upstream_id());
+        let ended = [upstream, finished(), stored("folder/result-1.png")];
+        steps(&db.store, &mut again, ended).await;
+        let found = db.store.any_expired_files(i64::MAX, 10).await.unwrap();
+        let remnants = found.iter().filter_map(|path| of_remnant(path));
+        let mut remnants: Vec<_> = remnants.collect();
+        remnants.sort();
+        let wanted = (1..INLINE_FILES_MAX).map(|index| (again.task.id.clone(), index));
+        assert_eq!(remnants, wanted.collect::<Vec<_>>(), "{}", db.name);
+        assert_eq!(found.len(), INLINE_FILES_MAX);
     }
 }
