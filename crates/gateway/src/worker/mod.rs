@@ -48,6 +48,9 @@ const HEARTBEAT_MS: u64 = 5_000;
 /// Longest sleep without a look at the store: another node gives no hint.
 const IDLE_MS: i64 = 1_000;
 
+/// Shortest sleep: what falls due meanwhile is claimed, moved and committed together. In milliseconds.
+const GATHER_MS: i64 = 40;
+
 /// Pause after a claim that the store did not take, in milliseconds.
 const UNCLAIMED_MS: u64 = 500;
 
@@ -338,7 +341,7 @@ impl Worker {
         // Without room the end of any step is worth a look.
         let wake_ms = if has_room { until_ms } else { i64::MAX };
         self.wake_ms.store(wake_ms, Ordering::Release);
-        let ms = until_ms.saturating_sub(now_ms).max(1);
+        let ms = until_ms.saturating_sub(now_ms).max(GATHER_MS);
         let pause = Duration::from_millis(u64::try_from(ms).unwrap_or(1));
         // In a fixed order here and below, so that a simulation repeats itself.
         tokio::select! {
