@@ -20,6 +20,10 @@ const READERS: usize = 8;
 /// and nobody copies. So much of the file, in bytes; a larger file is read as before.
 const READ_FROM_MEMORY: &str = "PRAGMA mmap_size = 268435456;";
 
+/// What the writer keeps of the file, in KiB behind the minus. Submits go to the ends of tables and
+/// indexes and need little of it; a larger cache is memory for every task under way.
+const WRITE_CACHE: &str = "PRAGMA cache_size = -8192;";
+
 /// How long a writer waits for another process, in milliseconds.
 const BUSY_MS: u64 = 5_000;
 
@@ -60,7 +64,8 @@ impl Sqlite {
         }
         let lock = if exclusive { Some(lock(path)?) } else { None };
         let writer = SqliteSession::open(path, OpenFlags::default())?;
-        writer.script("PRAGMA journal_mode = WAL; PRAGMA cache_size = -32768;")?;
+        writer.script("PRAGMA journal_mode = WAL;")?;
+        writer.script(WRITE_CACHE)?;
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_URI;
