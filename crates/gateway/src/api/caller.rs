@@ -1,7 +1,9 @@
 //! Who makes a call, and whether it may.
 //!
 //! Invariant: an endpoint that names [`Caller`] among its arguments runs only for a living key with
-//! the scope, from an allowed address. Every cause of a refusal looks the same.
+//! the scope, from an allowed address. One that names [`Presumed`] runs for a key that was so when it
+//! was read, and does nothing for it that does not check it again. Every cause of a refusal looks the
+//! same.
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -17,6 +19,7 @@ use super::front::RequestId;
 use super::{Api, ApiError};
 use crate::client_ip::ClientIp;
 use crate::store::audit::{Act, Actor};
+use crate::store::keyring;
 use crate::store::keys::Principal;
 
 /// A scope as a type, so that no endpoint can forget to ask for one.
@@ -46,13 +49,59 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Caller<N> {
         let key = bearer(&parts.headers).ok_or_else(ApiError::unauthorized)?;
         let found = api.store.authenticate(&key, api.clock.now_ms()).await?;
         let principal = found.ok_or_else(ApiError::unauthorized)?;
-        let ip = parts.extensions.get::<ClientIp>();
-        let grant = &principal.grant;
-        if !grant.has(N::SCOPE) || !may_come_from(grant, ip.copied()) {
+        if !may_call::<N>(&principal, parts.extensions.get().copied()) {
             return Err(ApiError::unauthorized());
         }
         Ok(Self(principal, PhantomData))
     }
+}
+
+/// Who makes a call of the kind there are most of, as the key was when it was last read. It is good
+/// only for what checks that, or once it is [confirmed](Self::confirmed).
+pub(super) struct Presumed<N> {
+    pub(super) found: keyring::Presumed,
+    key: ApiKey,
+    ip: Option<ClientIp>,
+    need: PhantomData<N>,
+}
+
+impl<N: Need> FromRequestParts<Arc<Api>> for Presumed<N> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let key = bearer(&parts.headers).ok_or_else(ApiError::unauthorized)?;
+        let found = api.store.presume(&key, api.clock.now_ms()).await?;
+        let presumed = Self {
+            found: found.ok_or_else(ApiError::unauthorized)?,
+            key,
+            ip: parts.extensions.get().copied(),
+            need: PhantomData,
+        };
+        if may_call::<N>(&presumed.found.principal, presumed.ip) {
+            return Ok(presumed);
+        }
+        // Only what is so now is a reason to refuse.
+        presumed.confirmed(api).await
+    }
+}
+
+impl<N: Need> Presumed<N> {
+    /// The same as the key is now.
+    pub(super) async fn confirmed(mut self, api: &Api) -> Result<Self, ApiError> {
+        if !self.found.is_fresh {
+            let found = api.store.confirm(&self.key, api.clock.now_ms()).await?;
+            self.found = found.ok_or_else(ApiError::unauthorized)?;
+        }
+        match may_call::<N>(&self.found.principal, self.ip) {
+            true => Ok(self),
+            false => Err(ApiError::unauthorized()),
+        }
+    }
+}
+
+/// Whether somebody has the scope, and calls from where they may.
+fn may_call<N: Need>(principal: &Principal, ip: Option<ClientIp>) -> bool {
+    principal.grant.has(N::SCOPE) && may_come_from(&principal.grant, ip)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<ApiKey> {

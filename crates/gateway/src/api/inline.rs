@@ -33,6 +33,15 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The `data:` URLs of a body, by the numbers of their marks.
 pub(super) struct Taken(Vec<String>);
 
+/// Whether a body brings a file along, or is large enough for some.
+pub(super) fn has_any(body: &RunFields) -> bool {
+    let groups = Modality::ALL.into_iter();
+    let params = groups.filter_map(|modality| body.value.get(modality.group())?.as_object());
+    let lists = params.flat_map(|params| params.values().filter_map(Value::as_array));
+    let mut texts = lists.flatten().filter_map(Value::as_str);
+    body.is_large || texts.any(is_inline)
+}
+
 /// Takes every `data:` URL out of the lists of a body.
 ///
 /// # Errors

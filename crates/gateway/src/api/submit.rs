@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use super::admission::offer;
 use super::allowance;
 use super::body::RunFields;
-use super::caller::{Caller, Run};
+use super::caller::{self, Caller, Run};
 use super::counters::Submitted;
 use super::error::{ApiError, Kind};
 use super::inline;
@@ -34,6 +34,7 @@ use super::shape::SubmitBody;
 use super::switchboard::check_open;
 use super::{Api, Id, json_text, wait};
 use crate::store::StoreError;
+use crate::store::keyring::Presumed;
 use crate::store::keys::Principal;
 use crate::store::submit::{Admission, Idempotency};
 use crate::view::TaskView;
@@ -68,12 +69,22 @@ static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 )]
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
-    caller: Caller<Run>,
+    mut caller: caller::Presumed<Run>,
     Id(model): Id,
     wishes: Wishes,
-    body: RunFields,
+    mut body: RunFields,
 ) -> Result<Response, ApiError> {
-    let result = admit(&api, &caller.0, &model, &wishes, body).await;
+    // What is answered, or stored, before the task is recorded has nothing to check the key.
+    if wishes.idempotency_key.is_some() || inline::has_any(&body) {
+        caller = caller.confirmed(&api).await?;
+    }
+    let mut result = admit(&api, &caller.found, &model, &wishes, &mut body).await;
+    if matches!(result, Err(NotAdmitted::ByPresumption)) {
+        caller = caller.confirmed(&api).await?;
+        result = admit(&api, &caller.found, &model, &wishes, &mut body).await;
+    }
+    drop(body);
+    let result = result.map_err(ApiError::from);
     api.counters.submitted(match &result {
         Ok(admitted) if admitted.is_replay => Submitted::Replayed,
         Ok(_) => Submitted::Accepted,
@@ -83,7 +94,7 @@ pub(super) async fn submit(
     let reply = if wishes.wait_s == 0 {
         admitted.reply
     } else {
-        waited(&api, &caller.0, admitted.reply, wishes.wait_s).await?
+        waited(&api, &caller.found.principal, admitted.reply, wishes.wait_s).await?
     };
     let mut response = json_text(reply);
     let headers = response.headers_mut();
@@ -101,13 +112,42 @@ struct Admitted {
     left: Vec<Allowance>,
 }
 
+/// Why a request is not admitted.
+enum NotAdmitted {
+    Refused(ApiError),
+    /// The key is another than was presumed, or that alone would be the reason.
+    ByPresumption,
+}
+
+impl From<ApiError> for NotAdmitted {
+    fn from(refusal: ApiError) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for NotAdmitted {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<NotAdmitted> for ApiError {
+    fn from(refusal: NotAdmitted) -> Self {
+        match refusal {
+            NotAdmitted::Refused(refusal) => refusal,
+            NotAdmitted::ByPresumption => Self::internal("a key keeps changing"),
+        }
+    }
+}
+
 async fn admit(
     api: &Api,
-    caller: &Principal,
+    caller: &Presumed,
     model: &str,
     wishes: &Wishes,
-    mut body: RunFields,
-) -> Result<Admitted, ApiError> {
+    body: &mut RunFields,
+) -> Result<Admitted, NotAdmitted> {
+    let principal = &*caller.principal;
     let wish = wishes.idempotency_key.as_ref().map(|key| Idempotency {
         key: key.clone(),
         fingerprint: fingerprint(model, &body.value, wishes.scenario),
@@ -115,17 +155,27 @@ async fn admit(
     });
     // What was recorded once is told again, whatever has been switched off since.
     if let Some(wish) = &wish
-        && let Some(first) = api.store.first_reply(&caller.account, wish).await?
+        && let Some(first) = api.store.first_reply(&principal.account, wish).await?
     {
-        return admitted(first, String::new(), Credits::ZERO);
+        return Ok(admitted(first, String::new(), Credits::ZERO)?);
     }
     let switches = api.switches().await?;
     check_open(&switches)?;
-    let files = inline::take(&mut body)?;
-    let mut offer = offer(api, &switches, caller, model, &body.value, wishes.scenario)?;
+    let files = inline::take(body)?;
+    let offered = offer(
+        api,
+        &switches,
+        principal,
+        model,
+        &body.value,
+        wishes.scenario,
+    );
+    if offered.is_err() && !caller.is_fresh {
+        return Err(NotAdmitted::ByPresumption);
+    }
+    let mut offer = offered?;
     let order = &mut offer.submission.order;
-    let kept = inline::keep(api, &caller.account, files, order).await?;
-    drop(body);
+    let kept = inline::keep(api, &principal.account, files, order).await?;
     let now_ms = api.clock.now_ms();
     let id = TaskId::mint(now_ms, &api.entropy.bytes());
     let reply = reply(&id, &offer.submission.ignored);
@@ -134,25 +184,32 @@ async fn admit(
         ..wish
     });
     let hold = offer.hold;
-    let task = offer.task(caller, id, now_ms);
-    let admission = record(api, task, idempotency).await;
+    let task = offer.task(principal, id, now_ms);
+    let admission = record(api, caller, task, idempotency).await;
     // Where it is not known whether the task is recorded, its files stay.
     let is_refused = match &admission {
         Ok(admission) => !matches!(admission, Admission::Accepted(_)),
         Err(error) => matches!(error, StoreError::Overloaded | StoreError::Unavailable(_)),
     };
     if is_refused {
-        kept.drop(api, &caller.account).await;
+        kept.drop(api, &principal.account).await;
     }
-    admitted(admission?, reply, hold)
+    match admission? {
+        Admission::KeyChanged => Err(NotAdmitted::ByPresumption),
+        admission => Ok(admitted(admission, reply, hold)?),
+    }
 }
 
-/// Records a task, once more if its key has got or lost a limit meanwhile.
+/// Records a task. With a key that was read for it, once more if that has got or lost a limit meanwhile.
 async fn record(
     api: &Api,
+    caller: &Presumed,
     mut task: Task,
     idempotency: Option<Idempotency>,
 ) -> Result<Admission, StoreError> {
+    if !caller.is_fresh {
+        return api.store.submit_presumed(&task, caller).await;
+    }
     let admission = api.store.submit(&task, idempotency.clone()).await?;
     if admission != Admission::KeyChanged {
         return Ok(admission);

@@ -73,22 +73,8 @@ impl Store {
         now_ms: i64,
     ) -> Result<Option<Principal>, StoreError> {
         let reader = self.reader().await?;
-        let id = key.id();
-        let row = reader
-            .session()
-            .row(KEY, values![id.as_str(), now_ms])
-            .await?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        if !key.matches(&row.text(1)?) {
-            return Ok(None);
-        }
-        Ok(Some(Principal {
-            account: AccountId(row.text(0)?),
-            key: id,
-            grant: parse(&row.text(2)?)?,
-        }))
+        let found = read(reader.session(), key, now_ms).await?;
+        Ok(found.map(|found| found.principal))
     }
 
     /// The keys of an account, oldest first.
@@ -125,6 +111,40 @@ impl Store {
         let keys: Result<Vec<_>, _> = rows.into_iter().map(read).collect();
         Ok(keys?)
     }
+}
+
+/// A key as it was found.
+pub(super) struct Found {
+    pub(super) principal: Principal,
+    pub(super) hash: String,
+    /// The grant as it is written.
+    pub(super) grant: String,
+}
+
+/// Finds a key that lives and is the one that was given.
+pub(super) async fn read(
+    db: Session<'_>,
+    key: &ApiKey,
+    now_ms: i64,
+) -> Result<Option<Found>, DbError> {
+    let id = key.id();
+    let Some(row) = db.row(KEY, values![id.as_str(), now_ms]).await? else {
+        return Ok(None);
+    };
+    let (account, hash, grant) = (row.text(0)?, row.text(1)?, row.text(2)?);
+    if !key.matches(&hash) {
+        return Ok(None);
+    }
+    let principal = Principal {
+        account: AccountId(account),
+        key: id,
+        grant: parse(&grant)?,
+    };
+    Ok(Some(Found {
+        principal,
+        hash,
+        grant,
+    }))
 }
 
 /// Records a key; in the transaction of whoever calls.

@@ -35,6 +35,8 @@ pub(super) struct Toll<'a> {
     pub(super) is_metered: bool,
     /// When it came, Unix milliseconds.
     pub(super) now_ms: i64,
+    /// The grant that it was judged by, as it was written, if that was not read for it.
+    pub(super) presumed: Option<&'a str>,
 }
 
 /// What came of counting a request.
@@ -45,7 +47,8 @@ pub(super) enum Counted {
     Exceeded(Exceeded),
     /// The key is deleted or expired.
     KeyDead,
-    /// The key got or lost its limit of credits since whoever asks looked at it.
+    /// The key is not what it was presumed to be, or got or lost its limit of credits since whoever asks
+    /// looked at it.
     KeyChanged,
 }
 
@@ -58,6 +61,8 @@ type Slot = tokio::sync::Mutex<Option<Option<Known>>>;
 
 /// A key as it was read, and what the batch has counted since.
 struct Known {
+    /// What it may do, as it is written.
+    grant: String,
     limits: Limits,
     expires_ms: i64,
     meter: Meter,
@@ -73,8 +78,9 @@ impl Meters {
         let Some(known) = known.filter(|known| known.expires_ms > toll.now_ms) else {
             return Ok(Counted::KeyDead);
         };
+        let is_other = toll.presumed.is_some_and(|grant| grant != known.grant);
         // What is given back later must be what was counted, no more and no less.
-        if known.limits.daily_credits.is_some() != toll.is_metered {
+        if is_other || known.limits.daily_credits.is_some() != toll.is_metered {
             return Ok(Counted::KeyChanged);
         }
         if known.limits.is_none() {
@@ -160,8 +166,10 @@ async fn read<'a>(
 }
 
 fn known(row: &Row) -> Result<Known, DbError> {
+    let grant = row.text(0)?;
     Ok(Known {
-        limits: parse::<Grant>(&row.text(0)?)?.limits(),
+        limits: parse::<Grant>(&grant)?.limits(),
+        grant,
         expires_ms: row.int(1)?,
         meter: match row.text_or_null(2)? {
             Some(body) => parse(&body)?,

@@ -15,6 +15,7 @@ pub mod db;
 pub mod files;
 mod hints;
 pub mod key_changes;
+pub mod keyring;
 pub mod keys;
 pub mod lanes;
 pub mod last_looks;
@@ -43,6 +44,7 @@ use db::{DbError, Location, Patience, Postgres, Session, Sqlite};
 use domain::ids::TaskId;
 use hints::Hints;
 pub use hints::Watch;
+use keyring::Keyring;
 pub use migrate::{MIGRATIONS, Migration};
 
 /// Why an operation has no answer.
@@ -99,6 +101,7 @@ pub struct Store {
     database: Database,
     committer: Committer,
     hints: Arc<Hints>,
+    keyring: Arc<Keyring>,
 }
 
 #[derive(Clone)]
@@ -160,19 +163,12 @@ impl Store {
                 let database = Arc::new(Sqlite::open(&path, access == Access::Server)?);
                 let committer = Committer::sqlite(&database)
                     .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-                Ok(Self {
-                    database: Database::Sqlite(database),
-                    committer,
-                    hints: Arc::new(Hints::new()),
-                })
+                Ok(Self::over(Database::Sqlite(database), committer))
             }
             Location::Postgres(url) => {
                 let database = Postgres::open(&url, patience).await?;
-                Ok(Self {
-                    database: Database::Postgres(Arc::clone(&database)),
-                    committer: Committer::postgres(database),
-                    hints: Arc::new(Hints::new()),
-                })
+                let committer = Committer::postgres(Arc::clone(&database));
+                Ok(Self::over(Database::Postgres(database), committer))
             }
         }
     }
@@ -188,13 +184,19 @@ impl Store {
         gate: Gate,
     ) -> Result<Self, StoreError> {
         let database = Arc::new(Sqlite::open(path, false)?);
-        let store = Self {
-            committer: Committer::sqlite_in_runtime(&database, gate),
-            database: Database::Sqlite(database),
-            hints: Arc::new(Hints::new()),
-        };
+        let committer = Committer::sqlite_in_runtime(&database, gate);
+        let store = Self::over(Database::Sqlite(database), committer);
         store.migrate(now_ms).await?;
         Ok(store)
+    }
+
+    fn over(database: Database, committer: Committer) -> Self {
+        Self {
+            database,
+            committer,
+            hints: Arc::new(Hints::new()),
+            keyring: Arc::default(),
+        }
     }
 
     /// The same with an observer that is told of each commit how many operations it had and how long

@@ -1,5 +1,7 @@
 //! Submit: the one admission operation.
 
+use std::sync::Arc;
+
 use domain::credits::Credits;
 use domain::ids::{AccountId, KeyId, TaskId};
 use domain::limits::{Allowance, Exceeded};
@@ -7,6 +9,7 @@ use domain::task::Task;
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
+use super::keyring::Presumed;
 use super::meters::{Counted, Toll};
 use super::{Store, StoreError, json, parked};
 use crate::values;
@@ -37,8 +40,8 @@ pub enum Admission {
     Exceeded(Exceeded),
     /// The key is deleted or expired.
     KeyDead,
-    /// The key got or lost its limit of credits since the task was made: its hold is to count the other
-    /// way.
+    /// The key is not what it was presumed to be, or got or lost its limit of credits since the task was
+    /// made: its hold is to count the other way.
     KeyChanged,
 }
 
@@ -66,6 +69,32 @@ impl Store {
         task: &Task,
         idempotency: Option<Idempotency>,
     ) -> Result<Admission, StoreError> {
+        self.record(task, idempotency, None).await
+    }
+
+    /// The same for a key that was read before: `KeyChanged` where it is another now.
+    ///
+    /// # Errors
+    /// The store is unavailable or has too much waiting; nothing is recorded.
+    pub async fn submit_presumed(
+        &self,
+        task: &Task,
+        presumed: &Presumed,
+    ) -> Result<Admission, StoreError> {
+        let grant = Arc::clone(&presumed.grant);
+        let admission = self.record(task, None, Some(grant)).await?;
+        if matches!(admission, Admission::KeyChanged | Admission::KeyDead) {
+            self.keyring.forget(&task.key);
+        }
+        Ok(admission)
+    }
+
+    async fn record(
+        &self,
+        task: &Task,
+        idempotency: Option<Idempotency>,
+        presumed: Option<Arc<str>>,
+    ) -> Result<Admission, StoreError> {
         let mark = idempotency
             .as_ref()
             .map(|wish| format!("{}/{}", task.account, wish.key));
@@ -82,6 +111,7 @@ impl Store {
             body: json(task)?,
             idempotency,
             mark,
+            presumed,
         };
         let admission = self.admit(submit).await?;
         if matches!(admission, Admission::Accepted(_)) {
@@ -104,6 +134,8 @@ struct Submit {
     body: String,
     idempotency: Option<Idempotency>,
     mark: Option<String>,
+    /// The grant that it was judged by, if that was not read for it.
+    presumed: Option<Arc<str>>,
 }
 
 const FIRST: &str = "SELECT fingerprint, reply FROM idempotency WHERE account = $1 AND key = $2";
@@ -172,6 +204,7 @@ impl Submit {
             hold: self.hold,
             is_metered: self.is_metered,
             now_ms: self.now_ms,
+            presumed: self.presumed.as_deref(),
         };
         Ok(match tx.meters.count(tx.db, &toll).await? {
             Counted::Yes(left) => Ok(left),

@@ -5,6 +5,7 @@ use domain::task::{Status, Task};
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
+use super::keyring::Presumed;
 use super::parked::{self, Ending};
 use super::work::task_of;
 use super::{Store, StoreError};
@@ -83,6 +84,12 @@ pub enum CancelWish {
 const TASK: &str =
     "SELECT body, version, is_cancel_asked FROM tasks WHERE id = $1 AND account = $2";
 
+// The key and what it opens in one look.
+const TASK_BY_KEY: &str = "SELECT t.body, t.version, t.is_cancel_asked, k.body
+    FROM api_keys k JOIN accounts a ON a.id = k.account
+    LEFT JOIN tasks t ON t.id = $1 AND t.account = k.account
+    WHERE k.id = $2 AND k.expires_ms > $3 AND a.suspended_ms = 0";
+
 const NOTICE: &str = "SELECT state, attempts, last_status FROM notices WHERE id = $1";
 
 const SCAN: &str = "SELECT id, status, model, CAST(OCTET_LENGTH(body) AS BIGINT) FROM tasks
@@ -128,6 +135,35 @@ impl Store {
             return Ok(None);
         };
         Ok(Some(with_notice(db, &row).await?))
+    }
+
+    /// A task of the account of a key that was read before: nothing where it is another key now, or no key
+    /// any more.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn task_presumed(
+        &self,
+        presumed: &Presumed,
+        id: &TaskId,
+        now_ms: i64,
+    ) -> Result<Option<Option<TaskRead>>, StoreError> {
+        let reader = self.reader().await?;
+        let db = reader.session();
+        let key = &presumed.principal.key;
+        let values = values![id.as_str(), key.as_str(), now_ms];
+        let row = db.row(TASK_BY_KEY, values).await?;
+        let row = match row {
+            Some(row) if row.text(3)? == *presumed.grant => row,
+            _ => {
+                self.keyring.forget(key);
+                return Ok(None);
+            }
+        };
+        if row.text_or_null(0)?.is_none() {
+            return Ok(Some(None));
+        }
+        Ok(Some(Some(with_notice(db, &row).await?)))
     }
 
     /// Tasks of an account, newest first. A page may hold fewer than asked for, even none, and go on:

@@ -9,13 +9,15 @@ use crate::world::{CHAT, IMAGE, World};
 
 const KEYS: &str = "/api/v1/api-keys";
 
-fn path(key: &str) -> String {
+const TASKS: &str = "/api/v1/run/tasks";
+
+fn path_of(key: &str) -> String {
     format!("{KEYS}/{}", ApiKey::parse(key).unwrap().id())
 }
 
 /// Changes a key with another.
 async fn change(world: &World, by: &str, key: &str, body: Value) -> Reply {
-    let call = Call::new(world.address, "PUT", &path(key)).key(by);
+    let call = Call::new(world.address, "PUT", &path_of(key)).key(by);
     call.json(&body).send().await
 }
 
@@ -95,19 +97,26 @@ async fn a_change_is_effective_at_once_on_every_node() {
         let call = Call::new(other, "POST", &format!("/api/v1/run/{IMAGE}"));
         call.key(key).json(&body).send()
     };
-    submit().await.ok();
+    let task = submit().await.ok();
+    let path = format!("{TASKS}/{}", task["task_id"].as_str().unwrap());
+    let read = || Call::new(other, "GET", &path).key(key).send();
+    read().await.ok();
     let set = |body| change(&world, &world.key, key, body);
     set(json!({"models": [CHAT]})).await.ok();
     submit().await.refusal(404, "not_found");
+    read().await.ok();
     set(json!({"models": null, "ip_whitelist": ["198.51.100.1"]}))
         .await
         .ok();
+    read().await.refusal(401, "unauthorized");
     submit().await.refusal(401, "unauthorized");
     set(json!({"ip_whitelist": null, "scopes": ["read"]}))
         .await
         .ok();
+    read().await.ok();
     submit().await.refusal(401, "unauthorized");
     set(json!({"scopes": ["run"]})).await.ok();
+    read().await.refusal(401, "unauthorized");
     submit().await.ok();
     let soon = gateway::clock::rfc3339(world.now_ms() + 300);
     set(json!({"expires_at": soon})).await.ok();
@@ -118,6 +127,12 @@ async fn a_change_is_effective_at_once_on_every_node() {
     // One that has expired can be given time again.
     set(json!({"expires_at": null})).await.ok();
     submit().await.ok();
+    set(json!({"scopes": ["run", "read"]})).await.ok();
+    read().await.ok();
+    let deleted = Call::new(world.address, "DELETE", &path_of(key)).key(&world.key);
+    deleted.send().await.ok();
+    read().await.refusal(401, "unauthorized");
+    submit().await.refusal(401, "unauthorized");
 }
 
 fn domain_ms(instant: &str) -> i64 {
@@ -151,7 +166,7 @@ async fn values_are_checked_as_those_of_a_new_key_are() {
         let reply = change(&world, &world.key, key, body).await;
         assert_eq!(reply.invalid(), name, "{value}");
     }
-    let call = Call::new(world.address, "PUT", &path(key)).key(&world.key);
+    let call = Call::new(world.address, "PUT", &path_of(key)).key(&world.key);
     let reply = call.header("content-type", "application/json").body("[]");
     reply.send().await.refusal(400, "bad_request");
     assert_eq!(listed(&world, key).await["rate_limit_tpd"], json!(null));
@@ -166,7 +181,7 @@ async fn foreign_and_unknown_keys_look_the_same() {
     let mut replies = Vec::new();
     for key in [strange.as_str(), unknown] {
         for (verb, body) in [("PUT", json!({"name": "mine"})), ("DELETE", json!({}))] {
-            let call = Call::new(world.address, verb, &path(key)).key(&world.key);
+            let call = Call::new(world.address, verb, &path_of(key)).key(&world.key);
             let call = call.header("x-request-id", "same");
             let reply = call.json(&body).send().await;
             reply.refusal(404, "not_found");
@@ -349,7 +364,7 @@ async fn an_operators_key_is_out_of_reach_for_its_account() {
     change(&world, &world.key, &operator, json!({"scopes": ["keys"]}))
         .await
         .refusal(401, "unauthorized");
-    let delete = |by: &str| Call::new(world.address, "DELETE", &path(&operator)).key(by);
+    let delete = |by: &str| Call::new(world.address, "DELETE", &path_of(&operator)).key(by);
     let reply = delete(&world.key).send().await;
     reply.refusal(401, "unauthorized");
     delete(&operator).send().await.ok();

@@ -20,6 +20,7 @@ mod files;
 mod fixture;
 mod group_commit;
 mod key_changes;
+mod keyring;
 mod keys;
 mod ledger;
 mod limits;
