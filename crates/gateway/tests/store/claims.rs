@@ -4,9 +4,12 @@ use std::collections::HashSet;
 
 use domain::task::Outcome;
 use futures_util::future::join_all;
+use gateway::store::Store;
 use gateway::store::work::{Committed, LEASE_MS, Lease};
 
-use crate::fixture::{accepted, claim, intended, step, steps, success, tenant, upstream_id};
+use crate::fixture::{
+    Tenant, accepted, claim, intended, step, steps, success, tenant, upstream_id,
+};
 use crate::support::{NOW_MS, stores};
 
 #[tokio::test]
@@ -160,16 +163,21 @@ async fn a_task_put_off_opens_no_short_cut() {
     }
 }
 
+/// So many tasks under way that nobody holds.
+async fn under_way(store: &Store, tenant: &Tenant, count: usize) {
+    for _ in 0..count {
+        let task = tenant.submitted(store, 1).await;
+        let mut held = claim(store, "worker", &task.id).await;
+        steps(store, &mut held, [intended(0)]).await;
+    }
+    store.any_release_all().await.unwrap();
+}
+
 #[tokio::test]
 async fn tasks_under_way_leave_room_for_new_ones() {
     for db in stores().await {
         let tenant = tenant(&db.store, 1_000).await;
-        for _ in 0..8 {
-            let task = tenant.submitted(&db.store, 1).await;
-            let mut held = claim(&db.store, "worker", &task.id).await;
-            steps(&db.store, &mut held, [intended(0)]).await;
-        }
-        db.store.any_release_all().await.unwrap();
+        under_way(&db.store, &tenant, 8).await;
         for _ in 0..8 {
             tenant.submitted(&db.store, 1).await;
         }
@@ -190,12 +198,7 @@ async fn tasks_under_way_leave_room_for_new_ones() {
 async fn room_for_new_ones_goes_to_others_while_there_are_none() {
     for db in stores().await {
         let tenant = tenant(&db.store, 1_000).await;
-        for _ in 0..8 {
-            let task = tenant.submitted(&db.store, 1).await;
-            let mut held = claim(&db.store, "worker", &task.id).await;
-            steps(&db.store, &mut held, [intended(0)]).await;
-        }
-        db.store.any_release_all().await.unwrap();
+        under_way(&db.store, &tenant, 8).await;
         for (limit, now_ms) in [(1, NOW_MS), (1, NOW_MS + 1), (2, NOW_MS), (8, NOW_MS)] {
             let claims = db.store.claim("worker", limit, now_ms).await.unwrap();
             assert_eq!(i64::try_from(claims.len()), Ok(limit), "{}", db.name);
