@@ -21,38 +21,42 @@ const KEYS_MAX: usize = 10_000;
 pub struct Presumed {
     /// Who that is.
     pub principal: Arc<Principal>,
-    /// The grant as it was written then.
-    pub(super) grant: Arc<str>,
+    /// What was read then.
+    pub(super) seen: Arc<Seen>,
     /// Whether it was read for this very call.
     pub is_fresh: bool,
 }
 
+/// What there is of a key in its row that a guess can be wrong about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Of the whole key: the same public part may come back with another secret.
+    pub(super) hash: String,
+    /// The grant as it is written.
+    pub(super) grant: String,
+}
+
 /// The keys that are remembered.
 #[derive(Default)]
-pub(super) struct Keyring(RwLock<HashMap<KeyId, Known>>);
-
-struct Known {
-    hash: String,
-    presumed: Presumed,
-}
+pub(super) struct Keyring(RwLock<HashMap<KeyId, Presumed>>);
 
 impl Keyring {
     fn recall(&self, key: &ApiKey) -> Option<Presumed> {
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let known = keys.get(&key.id())?;
-        key.matches(&known.hash).then(|| known.presumed.clone())
+        key.matches(&known.seen.hash).then(|| known.clone())
     }
 
-    fn remember(&self, hash: String, presumed: &Presumed) {
+    fn remember(&self, presumed: &Presumed) {
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= KEYS_MAX {
             keys.clear();
         }
-        let presumed = Presumed {
+        let known = Presumed {
             is_fresh: false,
             ..presumed.clone()
         };
-        keys.insert(presumed.principal.key.clone(), Known { hash, presumed });
+        keys.insert(presumed.principal.key.clone(), known);
     }
 
     /// Forgets a key that is not what it was.
@@ -85,10 +89,10 @@ impl Store {
         };
         let presumed = Presumed {
             principal: Arc::new(found.principal),
-            grant: found.grant.into(),
+            seen: Arc::new(found.seen),
             is_fresh: true,
         };
-        self.keyring.remember(found.hash, &presumed);
+        self.keyring.remember(&presumed);
         Ok(Some(presumed))
     }
 }

@@ -6,6 +6,7 @@ use domain::key::{ApiKey, Grant};
 use super::admin_accounts::Place;
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
+use super::keyring::Seen;
 use super::{Store, StoreError, json, parse};
 use crate::values;
 
@@ -116,9 +117,7 @@ impl Store {
 /// A key as it was found.
 pub(super) struct Found {
     pub(super) principal: Principal,
-    pub(super) hash: String,
-    /// The grant as it is written.
-    pub(super) grant: String,
+    pub(super) seen: Seen,
 }
 
 /// Finds a key that lives and is the one that was given.
@@ -140,11 +139,8 @@ pub(super) async fn read(
         key: id,
         grant: parse(&grant)?,
     };
-    Ok(Some(Found {
-        principal,
-        hash,
-        grant,
-    }))
+    let seen = Seen { hash, grant };
+    Ok(Some(Found { principal, seen }))
 }
 
 /// Records a key; in the transaction of whoever calls.

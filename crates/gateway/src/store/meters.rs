@@ -13,12 +13,13 @@ use domain::limits::{Allowance, Exceeded, Limits, Meter};
 use futures_util::future::join_all;
 
 use super::db::{DbError, Row, Session};
+use super::keyring::Seen;
 use super::{json, parse};
 use crate::values;
 
 // A key of a suspended account is as good as expired.
 const READ: &str =
-    "SELECT k.body, CASE WHEN a.suspended_ms = 0 THEN k.expires_ms ELSE 0 END, m.body
+    "SELECT k.body, CASE WHEN a.suspended_ms = 0 THEN k.expires_ms ELSE 0 END, m.body, k.hash
     FROM api_keys k JOIN accounts a ON a.id = k.account LEFT JOIN meters m ON m.key = k.id
     WHERE k.id = $1";
 
@@ -35,8 +36,8 @@ pub(super) struct Toll<'a> {
     pub(super) is_metered: bool,
     /// When it came, Unix milliseconds.
     pub(super) now_ms: i64,
-    /// The grant that it was judged by, as it was written, if that was not read for it.
-    pub(super) presumed: Option<&'a str>,
+    /// The key that it was judged by, if that was not read for it.
+    pub(super) presumed: Option<&'a Seen>,
 }
 
 /// What came of counting a request.
@@ -61,8 +62,7 @@ type Slot = tokio::sync::Mutex<Option<Option<Known>>>;
 
 /// A key as it was read, and what the batch has counted since.
 struct Known {
-    /// What it may do, as it is written.
-    grant: String,
+    seen: Seen,
     limits: Limits,
     expires_ms: i64,
     meter: Meter,
@@ -78,7 +78,7 @@ impl Meters {
         let Some(known) = known.filter(|known| known.expires_ms > toll.now_ms) else {
             return Ok(Counted::KeyDead);
         };
-        let is_other = toll.presumed.is_some_and(|grant| grant != known.grant);
+        let is_other = toll.presumed.is_some_and(|seen| *seen != known.seen);
         // What is given back later must be what was counted, no more and no less.
         if is_other || known.limits.daily_credits.is_some() != toll.is_metered {
             return Ok(Counted::KeyChanged);
@@ -166,10 +166,13 @@ async fn read<'a>(
 }
 
 fn known(row: &Row) -> Result<Known, DbError> {
-    let grant = row.text(0)?;
+    let seen = Seen {
+        hash: row.text(3)?,
+        grant: row.text(0)?,
+    };
     Ok(Known {
-        limits: parse::<Grant>(&grant)?.limits(),
-        grant,
+        limits: parse::<Grant>(&seen.grant)?.limits(),
+        seen,
         expires_ms: row.int(1)?,
         meter: match row.text_or_null(2)? {
             Some(body) => parse(&body)?,

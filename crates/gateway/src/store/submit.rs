@@ -9,7 +9,7 @@ use domain::task::Task;
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
-use super::keyring::Presumed;
+use super::keyring::{Presumed, Seen};
 use super::meters::{Counted, Toll};
 use super::{Store, StoreError, json, parked};
 use crate::values;
@@ -81,8 +81,8 @@ impl Store {
         task: &Task,
         presumed: &Presumed,
     ) -> Result<Admission, StoreError> {
-        let grant = Arc::clone(&presumed.grant);
-        let admission = self.record(task, None, Some(grant)).await?;
+        let seen = Arc::clone(&presumed.seen);
+        let admission = self.record(task, None, Some(seen)).await?;
         if matches!(admission, Admission::KeyChanged | Admission::KeyDead) {
             self.keyring.forget(&task.key);
         }
@@ -93,7 +93,7 @@ impl Store {
         &self,
         task: &Task,
         idempotency: Option<Idempotency>,
-        presumed: Option<Arc<str>>,
+        presumed: Option<Arc<Seen>>,
     ) -> Result<Admission, StoreError> {
         let mark = idempotency
             .as_ref()
@@ -134,8 +134,8 @@ struct Submit {
     body: String,
     idempotency: Option<Idempotency>,
     mark: Option<String>,
-    /// The grant that it was judged by, if that was not read for it.
-    presumed: Option<Arc<str>>,
+    /// The key that it was judged by, if that was not read for it.
+    presumed: Option<Arc<Seen>>,
 }
 
 const FIRST: &str = "SELECT fingerprint, reply FROM idempotency WHERE account = $1 AND key = $2";

@@ -5,7 +5,7 @@ use domain::task::{Status, Task};
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Row, Session};
-use super::keyring::Presumed;
+use super::keyring::{Presumed, Seen};
 use super::parked::{self, Ending};
 use super::work::task_of;
 use super::{Store, StoreError};
@@ -85,7 +85,7 @@ const TASK: &str =
     "SELECT body, version, is_cancel_asked FROM tasks WHERE id = $1 AND account = $2";
 
 // The key and what it opens in one look.
-const TASK_BY_KEY: &str = "SELECT t.body, t.version, t.is_cancel_asked, k.body
+const TASK_BY_KEY: &str = "SELECT t.body, t.version, t.is_cancel_asked, k.hash, k.body
     FROM api_keys k JOIN accounts a ON a.id = k.account
     LEFT JOIN tasks t ON t.id = $1 AND t.account = k.account
     WHERE k.id = $2 AND k.expires_ms > $3 AND a.suspended_ms = 0";
@@ -153,8 +153,12 @@ impl Store {
         let key = &presumed.principal.key;
         let values = values![id.as_str(), key.as_str(), now_ms];
         let row = db.row(TASK_BY_KEY, values).await?;
+        let is_same = |row: &Row| -> Result<bool, DbError> {
+            let (hash, grant) = (row.text(3)?, row.text(4)?);
+            Ok(Seen { hash, grant } == *presumed.seen)
+        };
         let row = match row {
-            Some(row) if row.text(3)? == *presumed.grant => row,
+            Some(row) if is_same(&row)? => row,
             _ => {
                 self.keyring.forget(key);
                 return Ok(None);

@@ -105,3 +105,28 @@ async fn a_remembered_key_ends_in_time() {
         assert_eq!(admission, Ok(Admission::KeyDead));
     }
 }
+
+/// An operator who puts another secret behind the same public part has replaced the key.
+#[tokio::test]
+async fn a_secret_that_was_replaced_opens_nothing() {
+    for db in stores().await {
+        let twin = db.twin().await;
+        let tenant = tenant(&db.store, 100).await;
+        let task = tenant.submitted(&db.store, 1).await;
+        let known = remembered(&db.store, &tenant.api_key).await;
+        let deleted = twin.delete_key(cli(&tenant.account), tenant.key.clone());
+        deleted.await.unwrap();
+        let public = tenant.api_key.public_id();
+        let other = format!("sk-t0-{public}-{}", hex::encode(random::<24>()));
+        let other = ApiKey::parse(&other).unwrap();
+        let grant = known.principal.grant.clone();
+        let made = twin.create_key(&tenant.account, &other, grant, NOW_MS);
+        made.await.unwrap();
+        let found = db.store.task_presumed(&known, &task.id, NOW_MS).await;
+        assert_eq!(found, Ok(None), "{}", db.name);
+        let admission = db.store.submit_presumed(&tenant.task(1), &known).await;
+        assert_eq!(admission, Ok(Admission::KeyChanged));
+        let gone = db.store.presume(&tenant.api_key, NOW_MS).await.unwrap();
+        assert!(gone.is_none());
+    }
+}
