@@ -182,7 +182,11 @@ impl Commit {
 
     /// Ends the hold and the task's part in what its account and key have under way; answers whether
     /// a parked task was let in.
-    async fn settle(&self, Tx { db, meters }: Tx<'_>, charge: Credits) -> Result<bool, DbError> {
+    async fn settle(
+        &self,
+        Tx { db, meters, .. }: Tx<'_>,
+        charge: Credits,
+    ) -> Result<bool, DbError> {
         let task = self.task();
         let close_id = format!("close:{}", task.id);
         let hold_id = format!("hold:{}", task.id);

@@ -3,8 +3,7 @@
 //! Invariant: read once a batch, judged in memory, written once a batch, all while the rows of their
 //! accounts are locked. So an operation sees what every other one counted before it, on any node.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use domain::credits::Credits;
 use domain::ids::KeyId;
@@ -14,6 +13,7 @@ use futures_util::future::join_all;
 
 use super::db::{DbError, Row, Session};
 use super::keyring::Seen;
+use super::read_once::{ReadOnce, Slot};
 use super::{json, parse};
 use crate::values;
 
@@ -53,12 +53,9 @@ pub(super) enum Counted {
     KeyChanged,
 }
 
-/// The keys of one batch. Each has a lock of its own, so that reads of several travel together.
+/// The keys of one batch.
 #[derive(Default)]
-pub(super) struct Meters(Mutex<HashMap<KeyId, Arc<Slot>>>);
-
-/// Nothing before the key was read; nobody where there is no such key.
-type Slot = tokio::sync::Mutex<Option<Option<Known>>>;
+pub(super) struct Meters(ReadOnce<KeyId, Known>);
 
 /// A key as it was read, and what the batch has counted since.
 struct Known {
@@ -72,7 +69,7 @@ struct Known {
 impl Meters {
     /// Counts a request, or refuses it and counts nothing.
     pub(super) async fn count(&self, db: Session<'_>, toll: &Toll<'_>) -> Result<Counted, DbError> {
-        let slot = self.slot(toll.key);
+        let slot = self.0.slot(toll.key);
         let mut slot = slot.lock().await;
         let known = read(&mut slot, db, toll.key).await?;
         let Some(known) = known.filter(|known| known.expires_ms > toll.now_ms) else {
@@ -102,7 +99,7 @@ impl Meters {
         key: &KeyId,
         now_ms: i64,
     ) -> Result<bool, DbError> {
-        let slot = self.slot(key);
+        let slot = self.0.slot(key);
         let mut slot = slot.lock().await;
         let known = read(&mut slot, db, key).await?;
         Ok(known.is_some_and(|known| known.expires_ms > now_ms))
@@ -116,7 +113,7 @@ impl Meters {
         credits: Credits,
         held_ms: i64,
     ) -> Result<(), DbError> {
-        let slot = self.slot(key);
+        let slot = self.0.slot(key);
         let mut slot = slot.lock().await;
         if let Some(known) = read(&mut slot, db, key).await? {
             known.meter.give_back(credits, held_ms);
@@ -127,8 +124,7 @@ impl Meters {
 
     /// Writes what the batch has counted.
     pub(super) async fn save(self, db: Session<'_>) -> Result<(), DbError> {
-        let keys = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let write = async |(key, slot): (KeyId, Arc<Slot>)| {
+        let write = async |(key, slot): (KeyId, Arc<Slot<Known>>)| {
             let slot = slot.lock().await;
             let known = slot.as_ref().and_then(Option::as_ref);
             let Some(known) = known.filter(|known| known.is_changed) else {
@@ -139,16 +135,8 @@ impl Meters {
                 .await
                 .map(drop)
         };
-        let done = join_all(keys.into_iter().map(write)).await;
+        let done = join_all(self.0.into_slots().map(write)).await;
         done.into_iter().collect()
-    }
-
-    fn slot(&self, key: &KeyId) -> Arc<Slot> {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = keys.get(key) {
-            return Arc::clone(slot);
-        }
-        Arc::clone(keys.entry(key.clone()).or_default())
     }
 }
 

@@ -32,29 +32,28 @@ const BATCH: i64 = 100;
 
 const TAKE: &str = "UPDATE accounts SET tasks_active = tasks_active + 1
     WHERE id = $1 AND tasks_active < tasks_active_max
-    AND EXISTS (SELECT 1 FROM tasks WHERE lane = 3 AND account = $1)";
+    AND (SELECT lane FROM tasks WHERE lane = 3 AND account = $1 ORDER BY id LIMIT 1) = 3";
 
 const TAKE_BEYOND: &str = "UPDATE accounts SET tasks_active = tasks_active + 1 WHERE id = $1";
 
 const GIVE: &str = "UPDATE accounts SET tasks_active = tasks_active - 1 WHERE id = $1";
 
-const GIVE_BEYOND: &str = "UPDATE accounts SET tasks_active = tasks_active - 1
-    WHERE id = $1 AND tasks_active > tasks_active_max";
-
 // The oldest first; it queues behind what the account has in the queue.
 const LET_IN: &str = "UPDATE tasks SET lane = 1, due_ms = $1,
         turn = COALESCE(
-            (SELECT MAX(q.turn) + 1 FROM tasks q WHERE q.lane = 1 AND q.account = $2),
-            (SELECT MIN(q.turn) FROM tasks q WHERE q.lane = 1 AND q.due_ms <= $1),
-            (SELECT MIN(q.turn) FROM tasks q WHERE q.lane = 1),
+            (SELECT q.turn + 1 FROM tasks q WHERE q.lane = 1 AND q.account = $2
+                ORDER BY q.turn DESC LIMIT 1),
+            (SELECT q.turn FROM tasks q WHERE q.lane = 1 AND q.due_ms <= $1
+                ORDER BY q.turn LIMIT 1),
+            (SELECT q.turn FROM tasks q WHERE q.lane = 1 ORDER BY q.turn LIMIT 1),
             0)
-    WHERE lane = 3 AND id = (SELECT p.id FROM tasks p WHERE p.lane = 3 AND p.account = $2
+    WHERE +lane = 3 AND id = (SELECT p.id FROM tasks p WHERE p.lane = 3 AND p.account = $2
         ORDER BY p.id LIMIT 1)";
 
 // Parked tasks are due at their deadline.
 const END: &str = "UPDATE tasks SET lane = 1, due_ms = $1,
         is_cancel_asked = CASE WHEN CAST($2 AS BIGINT) = 1 THEN 1 ELSE is_cancel_asked END
-    WHERE id = $3 AND account = $4 AND lane = 3";
+    WHERE id = $3 AND account = $4 AND +lane = 3";
 
 const OVERDUE: &str = "SELECT id, account FROM tasks WHERE lane = 3 AND due_ms <= $1
     ORDER BY due_ms LIMIT 100";
@@ -98,12 +97,6 @@ impl Store {
         let counts = overdue?.into_iter().chain(accounts?);
         Ok(counts.fold(0, u64::saturating_add))
     }
-}
-
-/// Whether a task that was just counted is beyond the limit of its account; it is not counted then.
-pub(super) async fn park(db: Session<'_>, account: &AccountId) -> Result<bool, DbError> {
-    let rows = db.execute(GIVE_BEYOND, values![account.as_str()]).await?;
-    Ok(rows == 1)
 }
 
 /// Lets the oldest parked task of an account in if there is a place; answers whether it did.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use domain::credits::Credits;
-use domain::ids::{AccountId, KeyId, TaskId};
+use domain::ids::{AccountId, KeyId};
 use domain::limits::{Allowance, Exceeded};
 use domain::task::Task;
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
+use super::intake::Record;
 use super::keyring::{Presumed, Seen};
 use super::meters::{Counted, Toll};
-use super::{Store, StoreError, json, parked};
+use super::{Store, StoreError, json};
 use crate::values;
 
 /// A client's wish that the same request counts once.
@@ -98,18 +98,21 @@ impl Store {
         let mark = idempotency
             .as_ref()
             .map(|wish| format!("{}/{}", task.account, wish.key));
-        let submit = Submit {
+        let record = Record {
             id: task.id.clone(),
             hold_id: format!("hold:{}", task.id),
             account: task.account.clone(),
-            key: task.key.clone(),
             model: task.order.model.clone(),
             hold: task.hold,
-            is_metered: task.is_metered,
             now_ms: task.created_ms,
             deadline_ms: task.deadline_ms,
             body: json(task)?,
             idempotency,
+        };
+        let submit = Submit {
+            record: Arc::new(record),
+            key: task.key.clone(),
+            is_metered: task.is_metered,
             mark,
             presumed,
         };
@@ -122,48 +125,15 @@ impl Store {
 }
 
 struct Submit {
-    id: TaskId,
-    hold_id: String,
-    account: AccountId,
+    record: Arc<Record>,
     key: KeyId,
-    model: String,
-    hold: Credits,
     is_metered: bool,
-    now_ms: i64,
-    deadline_ms: i64,
-    body: String,
-    idempotency: Option<Idempotency>,
     mark: Option<String>,
     /// The key that it was judged by, if that was not read for it.
     presumed: Option<Arc<Seen>>,
 }
 
 const FIRST: &str = "SELECT fingerprint, reply FROM idempotency WHERE account = $1 AND key = $2";
-
-const REMEMBER: &str = "INSERT INTO idempotency (account, key, fingerprint, reply, created_ms)
-    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, key) DO NOTHING";
-
-const HOLD: &str = "UPDATE accounts SET held = held + $1, tasks_active = tasks_active + 1
-    WHERE id = $2 AND posted - held >= $1 RETURNING tasks_active_max";
-
-const ENTRY: &str = "INSERT INTO entries (id, account, kind, task, amount, created_ms)
-    VALUES ($1, $2, 'hold', $3, $4, $5)";
-
-// Accounts take turns: a task stands behind the account's other queued ones, and the first one of an
-// account stands beside the head of the queue: of what is due, as one that was put off long ago would
-// let a newcomer pass all who came since.
-const TASK: &str = "INSERT INTO tasks (id, account, model, phase, status, lane, turn, due_ms,
-        lease_owner, lease_until_ms, epoch, version, is_cancel_asked, created_ms, updated_ms, body)
-    VALUES ($1, $2, $3, 'queued', 'waiting', $4,
-        COALESCE(
-            (SELECT MAX(turn) + 1 FROM tasks WHERE lane = 1 AND account = $2),
-            (SELECT MIN(turn) FROM tasks WHERE lane = 1 AND due_ms <= $5),
-            (SELECT MIN(turn) FROM tasks WHERE lane = 1),
-            0),
-        $6, '', 0, 0, 1, 0, $5, $5, $7)";
-
-/// The lane of queued tasks.
-const QUEUED: i64 = 1;
 
 const IS_THERE: &str = "SELECT 1 FROM tasks WHERE id = $1";
 
@@ -187,13 +157,16 @@ async fn first(
 impl Submit {
     /// What was recorded for this request before.
     async fn before(&self, tx: Tx<'_>) -> Result<Option<Admission>, DbError> {
-        let Some(wish) = &self.idempotency else {
+        let Some(wish) = &self.record.idempotency else {
             return Ok(None);
         };
-        let Some(first) = first(tx.db, &self.account, wish).await? else {
+        let Some(first) = first(tx.db, &self.record.account, wish).await? else {
             return Ok(None);
         };
-        let is_alive = tx.meters.is_alive(tx.db, &self.key, self.now_ms).await?;
+        let is_alive = tx
+            .meters
+            .is_alive(tx.db, &self.key, self.record.now_ms)
+            .await?;
         Ok(Some(if is_alive { first } else { Admission::KeyDead }))
     }
 
@@ -201,9 +174,9 @@ impl Submit {
     async fn count(&self, tx: Tx<'_>) -> Result<Result<Vec<Allowance>, Admission>, DbError> {
         let toll = Toll {
             key: &self.key,
-            hold: self.hold,
+            hold: self.record.hold,
             is_metered: self.is_metered,
-            now_ms: self.now_ms,
+            now_ms: self.record.now_ms,
             presumed: self.presumed.as_deref(),
         };
         Ok(match tx.meters.count(tx.db, &toll).await? {
@@ -212,21 +185,6 @@ impl Submit {
             Counted::KeyDead => Err(Admission::KeyDead),
             Counted::KeyChanged => Err(Admission::KeyChanged),
         })
-    }
-
-    /// Whether this request is the first with its idempotency key.
-    async fn remember(&self, db: Session<'_>) -> Result<bool, DbError> {
-        let Some(wish) = &self.idempotency else {
-            return Ok(true);
-        };
-        let values = values![
-            self.account.as_str(),
-            &wish.key,
-            &wish.fingerprint,
-            &wish.reply,
-            self.now_ms
-        ];
-        Ok(db.execute(REMEMBER, values).await? == 1)
     }
 }
 
@@ -241,31 +199,14 @@ impl Operation for Submit {
             Ok(left) => left,
             Err(refusal) => return Ok(refusal),
         };
-        let (db, id, account) = (tx.db, self.id.as_str(), self.account.as_str());
-        let Some(row) = db.row(HOLD, values![self.hold.0, account]).await? else {
-            if self.is_metered {
-                let (key, hold) = (&self.key, self.hold);
-                tx.meters.give_back(db, key, hold, self.now_ms).await?;
-            }
-            return Ok(Admission::Insufficient);
-        };
-        let most = row.int(0)?;
-        let is_parked = most != parked::UNLIMITED && parked::park(db, &self.account).await?;
-        // The lock on the account keeps twins on other nodes away; one that got past it has to wait.
-        if !self.remember(db).await? {
-            return Err(DbError::Conflict("a twin was just recorded".to_owned()));
+        if tx.intake.take(tx.db, &self.record).await? {
+            return Ok(Admission::Accepted(left));
         }
-        let entry = values![&self.hold_id, account, id, self.hold.0, self.now_ms];
-        db.execute(ENTRY, entry).await?;
-        // A parked task is due at its deadline.
-        let (lane, due_ms) = match is_parked {
-            true => (parked::LANE, self.deadline_ms),
-            false => (QUEUED, self.now_ms),
-        };
-        let (model, now_ms) = (&self.model, self.now_ms);
-        let task = values![id, account, model, lane, now_ms, due_ms, &self.body];
-        db.execute(TASK, task).await?;
-        Ok(Admission::Accepted(left))
+        if self.is_metered {
+            let (hold, now_ms) = (self.record.hold, self.record.now_ms);
+            tx.meters.give_back(tx.db, &self.key, hold, now_ms).await?;
+        }
+        Ok(Admission::Insufficient)
     }
 
     fn mark(&self) -> Option<&str> {
@@ -273,7 +214,11 @@ impl Operation for Submit {
     }
 
     fn account(&self) -> Option<&str> {
-        Some(self.account.as_str())
+        Some(self.record.account.as_str())
+    }
+
+    fn is_intake(&self) -> bool {
+        true
     }
 
     async fn is_recorded(
@@ -284,7 +229,7 @@ impl Operation for Submit {
         if !matches!(answer, Admission::Accepted(_)) {
             return Ok(None);
         }
-        let found = db.row(IS_THERE, values![self.id.as_str()]).await?;
+        let found = db.row(IS_THERE, values![self.record.id.as_str()]).await?;
         Ok(Some(found.is_some()))
     }
 }

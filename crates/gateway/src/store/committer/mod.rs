@@ -3,24 +3,26 @@
 //! Invariant: an operation is answered only when what it wrote is synced. Batches form by
 //! themselves: each takes whatever queued up while the one before was being committed.
 
+mod attempt;
 mod batches;
 mod writer;
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join, join_all};
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::attempt::attempt;
 use self::batches::Batches;
 use self::writer::Writer;
 use super::StoreError;
 use super::db::{DbError, Postgres, Session, Sqlite, SqliteSession};
+use super::intake::Intake;
 use super::meters::Meters;
 
 /// Most operations waiting to be committed.
@@ -36,6 +38,8 @@ pub(super) struct Tx<'a> {
     pub(super) db: Session<'a>,
     /// The keys that it submits with.
     pub(super) meters: &'a Meters,
+    /// What it submits.
+    pub(super) intake: &'a Intake,
 }
 
 /// Something to be written. May run more than once, so it changes nothing but the database.
@@ -55,6 +59,12 @@ pub(super) trait Operation: Send + Sync + 'static {
     /// nodes that commit for the same accounts wait for each other instead of deadlocking.
     fn account(&self) -> Option<&str> {
         None
+    }
+
+    /// Whether it takes tasks in. Such operations run behind the others of their batch, so that the accounts
+    /// that they read once stay as they were read.
+    fn is_intake(&self) -> bool {
+        false
     }
 
     /// After the connection was lost in COMMIT: whether its transaction was committed, where rows
@@ -116,6 +126,7 @@ pub(super) trait Queued: Send + Sync {
     fn mark(&self) -> Option<&str>;
     fn run<'a>(&'a mut self, tx: Tx<'a>) -> BoxFuture<'a, Result<(), DbError>>;
     fn account(&self) -> Option<&str>;
+    fn is_intake(&self) -> bool;
     fn is_recorded<'a>(
         &'a mut self,
         db: Session<'a>,
@@ -154,6 +165,10 @@ impl<O: Operation> Queued for Waiting<O> {
 
     fn account(&self) -> Option<&str> {
         self.operation.account()
+    }
+
+    fn is_intake(&self) -> bool {
+        self.operation.is_intake()
     }
 
     fn is_recorded<'a>(
@@ -336,63 +351,5 @@ async fn run(
             }
             failed => return failed,
         }
-    }
-}
-
-/// Runs a batch in one transaction, once.
-pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> Result<(), Failed> {
-    db.begin().await.map_err(Failed::Database)?;
-    let accounts: BTreeSet<_> = batch
-        .iter()
-        .filter_map(|operation| operation.account())
-        .collect();
-    let accounts: Vec<_> = accounts.into_iter().map(str::to_owned).collect();
-    let meters = Meters::default();
-    let tx = Tx {
-        db,
-        meters: &meters,
-    };
-    let mut errors = if db.is_shared() {
-        // The statements of all operations travel together, behind the lock.
-        let lock = db.lock_accounts(&accounts);
-        let operations = join_all(batch.iter_mut().map(|operation| operation.run(tx)));
-        let (locked, results) = join(lock, operations).await;
-        let errors = results.into_iter().filter_map(Result::err);
-        errors.chain(locked.err()).collect()
-    } else {
-        first_error(tx, batch).await
-    };
-    if errors.is_empty() {
-        errors.extend(meters.save(db).await.err());
-    }
-    // Once one has failed PostgreSQL refuses the others, which says nothing about them.
-    if let Some(error) = errors.into_iter().min_by_key(rank) {
-        db.rollback().await;
-        return Err(match error {
-            DbError::Unavailable(_) | DbError::Slow(_) => Failed::Database(error),
-            _ => Failed::Operation(error),
-        });
-    }
-    db.commit().await.map_err(Failed::InCommit)
-}
-
-/// Runs operations in turn up to the first that fails: after some errors, such as a full disk, SQLite
-/// has ended the transaction by itself, and what came next would be committed alone.
-async fn first_error(tx: Tx<'_>, batch: &mut [Box<dyn Queued>]) -> Vec<DbError> {
-    for operation in batch {
-        if let Err(error) = operation.run(tx).await {
-            return vec![error];
-        }
-    }
-    Vec::new()
-}
-
-fn rank(error: &DbError) -> u8 {
-    match error {
-        DbError::Unavailable(_) => 0,
-        DbError::Slow(_) => 1,
-        DbError::Conflict(_) => 2,
-        DbError::Constraint(_) => 3,
-        DbError::Broken(_) => 4,
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::db::{DbError, Postgres, PostgresSession, Session};
-use super::{Failed, Queued, attempt};
+use super::attempt::attempt;
+use super::{Failed, Queued};
 
 /// How often a batch is run over another connection after one was lost.
 const LOSSES: u32 = 2;

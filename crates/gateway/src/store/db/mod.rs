@@ -3,11 +3,15 @@
 //! Invariant: the only module that names a driver. Statements are written once, for both: columns are
 //! TEXT or BIGINT, parameters are `$1` to `$n` in the order of their first appearance.
 
+mod many;
 mod postgres;
 mod sqlite;
 
 use std::path::PathBuf;
 
+use futures_util::future::try_join_all;
+
+pub use many::Many;
 pub use postgres::{Patience, Postgres, PostgresSession};
 pub use sqlite::{Sqlite, SqliteSession};
 
@@ -154,6 +158,22 @@ impl Session<'_> {
             Self::Sqlite(session) => session.rows(sql, values),
             Self::Postgres(session) => session.rows(sql, values).await,
         }
+    }
+
+    /// Inserts rows; answers how many are new.
+    pub async fn insert<const N: usize>(
+        self,
+        many: &'static Many,
+        rows: &[[Value<'_>; N]],
+    ) -> Result<u64, DbError> {
+        let mut rest = rows;
+        let statements = many.statements(rows.len());
+        let inserts = statements.into_iter().map(|(sql, count)| {
+            let (now, later) = rest.split_at(count);
+            rest = later;
+            self.execute(sql, now.as_flattened())
+        });
+        Ok(try_join_all(inserts).await?.into_iter().sum())
     }
 
     /// Runs a statement; answers its first row.
