@@ -55,7 +55,7 @@ const CLAIM: &str = "WITH due AS (
         ORDER BY due_ms LIMIT $3 /* skip locked */)
     UPDATE notices SET lease_until_ms = $4
     WHERE id IN (SELECT id FROM due)
-    AND state = 'pending' AND due_ms <= $2 AND lease_until_ms <= $2
+    AND state || '' = 'pending' AND due_ms <= $2 AND lease_until_ms <= $2
     RETURNING id, account, task, url, host, state, attempts, attempts_before, due_ms,
         lease_until_ms, last_status, created_ms, updated_ms";
 

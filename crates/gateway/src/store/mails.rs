@@ -51,7 +51,7 @@ const CLAIM: &str = "WITH due AS (
         ORDER BY due_ms LIMIT $2 /* skip locked */)
     UPDATE alerts SET lease_until_ms = $3
     WHERE id IN (SELECT id FROM due)
-    AND state = 'due' AND due_ms <= $1 AND lease_until_ms <= $1
+    AND state || '' = 'due' AND due_ms <= $1 AND lease_until_ms <= $1
     RETURNING id, crossing, (SELECT a.name FROM accounts a WHERE a.id = alerts.account), email,
         threshold, left_over, crossed_ms, attempts";
 

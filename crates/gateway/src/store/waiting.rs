@@ -15,7 +15,7 @@ const OPEN: &str = "SELECT provider, CAST(COUNT(*) AS BIGINT) FROM attempts WHER
 
 // A task that somebody holds, or that is no longer queued, needs no call.
 const CALL_IN: &str = "UPDATE tasks SET due_ms = $1
-    WHERE id = $2 AND lane = 1 AND due_ms > $1 AND lease_until_ms <= $1";
+    WHERE id = $2 AND +lane = 1 AND due_ms > $1 AND lease_until_ms <= $1";
 
 impl Store {
     /// How many attempts may still be at work, by provider.
