@@ -8,15 +8,37 @@ pub struct Entropy(Source);
 
 #[derive(Clone)]
 enum Source {
-    System,
+    System(Arc<Mutex<Pool>>),
     Seeded(Arc<Mutex<u64>>),
+}
+
+/// Bytes of the system that nobody has seen yet: asking for a few at a time is a system call each.
+#[derive(Default)]
+struct Pool(Vec<u8>);
+
+/// Bytes asked of the system at a time.
+const POOL_BYTES: usize = 512;
+
+impl Pool {
+    fn take(&mut self, bytes: &mut [u8]) {
+        if bytes.len() > self.0.len() {
+            self.0.resize(POOL_BYTES.max(bytes.len()), 0);
+            // Without randomness every secret would be guessable: better no process than that.
+            getrandom::fill(&mut self.0).expect("the system has a random source");
+        }
+        let rest = self.0.len() - bytes.len();
+        bytes.copy_from_slice(&self.0[rest..]);
+        // What was handed out is not kept.
+        self.0[rest..].fill(0);
+        self.0.truncate(rest);
+    }
 }
 
 impl Entropy {
     /// The operating system's source.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(Source::System(Arc::default()))
     }
 
     /// A source that gives the same bytes for the same seed. Not for secrets.
@@ -30,8 +52,10 @@ impl Entropy {
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         match &self.0 {
-            // Without randomness every secret would be guessable: better no process than that.
-            Source::System => getrandom::fill(&mut bytes).expect("the system has a random source"),
+            Source::System(pool) => {
+                let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
+                pool.take(&mut bytes);
+            }
             Source::Seeded(state) => {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 for byte in &mut bytes {
@@ -77,6 +101,11 @@ mod tests {
             Entropy::system().bytes::<16>(),
             Entropy::system().bytes::<16>()
         );
-        assert!(Entropy::system().below(3) < 3);
+        let system = Entropy::system();
+        let drawn: std::collections::BTreeSet<_> =
+            (0..1_000).map(|_| system.bytes::<10>()).collect();
+        assert_eq!(drawn.len(), 1_000);
+        assert_ne!(system.bytes::<600>()[..300], system.bytes::<600>()[300..]);
+        assert!(system.below(3) < 3);
     }
 }
