@@ -12,7 +12,7 @@ use futures_util::future::{try_join, try_join_all, try_join3};
 
 use super::db::{DbError, Many, Session, Value};
 use super::parked;
-use super::read_once::{ReadOnce, Slot};
+use super::read_once::{ReadOnce, Slot, once};
 use super::submit::Idempotency;
 use crate::values;
 
@@ -92,6 +92,13 @@ struct Taken {
 }
 
 impl Intake {
+    /// Reads an account that may be asked for, so that this need not wait for what is found out before.
+    pub(super) async fn open(&self, db: Session<'_>, record: &Record) -> Result<(), DbError> {
+        let slot = self.purses.slot(&record.account);
+        let mut slot = slot.lock().await;
+        once(&mut slot, Purse::read(db, record)).await.map(drop)
+    }
+
     /// Takes a task in, unless the available credits do not cover it.
     pub(super) async fn take(
         &self,
@@ -100,10 +107,7 @@ impl Intake {
     ) -> Result<bool, DbError> {
         let slot = self.purses.slot(&record.account);
         let mut slot = slot.lock().await;
-        if slot.is_none() {
-            *slot = Some(Purse::read(db, &record.account, record.now_ms).await?);
-        }
-        let Some(purse) = slot.as_mut().and_then(Option::as_mut) else {
+        let Some(purse) = once(&mut slot, Purse::read(db, record)).await? else {
             return Ok(false);
         };
         let Some(taken) = purse.pay(record) else {
@@ -142,7 +146,8 @@ impl Intake {
 
 async fn hold(db: Session<'_>, account: AccountId, slot: Arc<Slot<Purse>>) -> Result<(), DbError> {
     let slot = slot.lock().await;
-    let Some(purse) = slot.as_ref().and_then(Option::as_ref) else {
+    let purse = slot.as_ref().and_then(Option::as_ref);
+    let Some(purse) = purse.filter(|purse| purse.is_changed()) else {
         return Ok(());
     };
     let values = values![purse.held.0, purse.active, account.as_str()];
@@ -153,12 +158,9 @@ async fn hold(db: Session<'_>, account: AccountId, slot: Arc<Slot<Purse>>) -> Re
 }
 
 impl Purse {
-    async fn read(
-        db: Session<'_>,
-        account: &AccountId,
-        now_ms: i64,
-    ) -> Result<Option<Self>, DbError> {
-        let Some(row) = db.row(PURSE, values![account.as_str(), now_ms]).await? else {
+    async fn read(db: Session<'_>, record: &Record) -> Result<Option<Self>, DbError> {
+        let values = values![record.account.as_str(), record.now_ms];
+        let Some(row) = db.row(PURSE, values).await? else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -168,6 +170,10 @@ impl Purse {
             held: Credits::ZERO,
             active: 0,
         }))
+    }
+
+    fn is_changed(&self) -> bool {
+        self.held > Credits::ZERO || self.active > 0
     }
 
     /// Pays for a task, if there is enough; without a place it is parked, due at its deadline.

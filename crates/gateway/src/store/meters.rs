@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use super::db::{DbError, Row, Session};
 use super::keyring::Seen;
-use super::read_once::{ReadOnce, Slot};
+use super::read_once::{ReadOnce, Slot, once};
 use super::{json, parse};
 use crate::values;
 
@@ -71,7 +71,7 @@ impl Meters {
     pub(super) async fn count(&self, db: Session<'_>, toll: &Toll<'_>) -> Result<Counted, DbError> {
         let slot = self.0.slot(toll.key);
         let mut slot = slot.lock().await;
-        let known = read(&mut slot, db, toll.key).await?;
+        let known = once(&mut slot, read(db, toll.key)).await?;
         let Some(known) = known.filter(|known| known.expires_ms > toll.now_ms) else {
             return Ok(Counted::KeyDead);
         };
@@ -101,7 +101,7 @@ impl Meters {
     ) -> Result<bool, DbError> {
         let slot = self.0.slot(key);
         let mut slot = slot.lock().await;
-        let known = read(&mut slot, db, key).await?;
+        let known = once(&mut slot, read(db, key)).await?;
         Ok(known.is_some_and(|known| known.expires_ms > now_ms))
     }
 
@@ -115,7 +115,7 @@ impl Meters {
     ) -> Result<(), DbError> {
         let slot = self.0.slot(key);
         let mut slot = slot.lock().await;
-        if let Some(known) = read(&mut slot, db, key).await? {
+        if let Some(known) = once(&mut slot, read(db, key)).await? {
             known.meter.give_back(credits, held_ms);
             known.is_changed = true;
         }
@@ -140,17 +140,9 @@ impl Meters {
     }
 }
 
-/// A key of the batch, read when it is first asked for.
-async fn read<'a>(
-    slot: &'a mut Option<Option<Known>>,
-    db: Session<'_>,
-    key: &KeyId,
-) -> Result<Option<&'a mut Known>, DbError> {
-    if slot.is_none() {
-        let row = db.row(READ, values![key.as_str()]).await?;
-        *slot = Some(row.map(|row| known(&row)).transpose()?);
-    }
-    Ok(slot.as_mut().and_then(Option::as_mut))
+async fn read(db: Session<'_>, key: &KeyId) -> Result<Option<Known>, DbError> {
+    let row = db.row(READ, values![key.as_str()]).await?;
+    row.map(|row| known(&row)).transpose()
 }
 
 fn known(row: &Row) -> Result<Known, DbError> {

@@ -127,6 +127,10 @@ impl Reader<'_> {
     }
 }
 
+fn no_thread(error: std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("the committer has no thread: {error}"))
+}
+
 impl Store {
     /// Opens a store and brings its tables up to date.
     ///
@@ -163,13 +167,12 @@ impl Store {
         match location {
             Location::Sqlite(path) => {
                 let database = Arc::new(Sqlite::open(&path, access == Access::Server)?);
-                let committer = Committer::sqlite(&database)
-                    .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                let committer = Committer::sqlite(&database).map_err(no_thread)?;
                 Ok(Self::over(Database::Sqlite(database), committer))
             }
             Location::Postgres(url) => {
                 let database = Postgres::open(&url, patience).await?;
-                let committer = Committer::postgres(Arc::clone(&database));
+                let committer = Committer::postgres(Arc::clone(&database)).map_err(no_thread)?;
                 Ok(Self::over(Database::Postgres(database), committer))
             }
         }

@@ -1,8 +1,11 @@
 //! Rows that a batch reads when the first of its operations asks for them, and keeps to its end.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::db::DbError;
 
 /// A row, when it was read: nothing where there is none. Each has a lock of its own, so that reads of several
 /// travel together.
@@ -32,4 +35,15 @@ impl<K: Clone + Eq + Hash, V> ReadOnce<K, V> {
         let slots = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         slots.into_iter()
     }
+}
+
+/// What is in a place, read now if that was not done before.
+pub(super) async fn once<V>(
+    place: &mut Option<Option<V>>,
+    read: impl Future<Output = Result<Option<V>, DbError>>,
+) -> Result<Option<&mut V>, DbError> {
+    if place.is_none() {
+        *place = Some(read.await?);
+    }
+    Ok(place.as_mut().and_then(Option::as_mut))
 }

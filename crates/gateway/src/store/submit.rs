@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::ids::{AccountId, KeyId};
 use domain::limits::{Allowance, Exceeded};
 use domain::task::Task;
+use futures_util::future::try_join;
 
 use super::committer::{Operation, Tx};
 use super::db::{DbError, Session};
@@ -195,7 +196,9 @@ impl Operation for Submit {
         if let Some(before) = self.before(tx).await? {
             return Ok(before);
         }
-        let left = match self.count(tx).await? {
+        let open = tx.intake.open(tx.db, &self.record);
+        let (counted, ()) = try_join(self.count(tx), open).await?;
+        let left = match counted {
             Ok(left) => left,
             Err(refusal) => return Ok(refusal),
         };

@@ -11,7 +11,6 @@ use super::{Failed, Queued, Tx};
 
 /// Runs a batch in one transaction, once.
 pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> Result<(), Failed> {
-    db.begin().await.map_err(Failed::Database)?;
     let (meters, intake) = (Meters::default(), Intake::default());
     let tx = Tx {
         db,
@@ -21,6 +20,7 @@ pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> R
     let mut errors = if db.is_shared() {
         run_together(tx, batch).await
     } else {
+        db.begin().await.map_err(Failed::Database)?;
         first_error(tx, batch).await
     };
     if errors.is_empty() {
@@ -38,26 +38,28 @@ pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> R
     db.commit().await.map_err(Failed::InCommit)
 }
 
-/// Runs operations so that their statements travel together, behind the lock on their accounts.
+/// Runs operations so that their statements travel together, behind the beginning of the transaction and
+/// the lock on their accounts. If one of those fails, PostgreSQL refuses what comes behind.
 async fn run_together(tx: Tx<'_>, batch: &mut [Box<dyn Queued>]) -> Vec<DbError> {
     let accounts: BTreeSet<_> = batch
         .iter()
         .filter_map(|operation| operation.account())
         .collect();
     let accounts: Vec<_> = accounts.into_iter().map(str::to_owned).collect();
-    let mut lock = Some(tx.db.lock_accounts(&accounts));
     let (intake, others): (Vec<_>, Vec<_>) = batch
         .iter_mut()
         .partition(|operation| operation.is_intake());
+    let mut start = Some(join(tx.db.begin(), tx.db.lock_accounts(&accounts)));
     let mut errors = Vec::new();
     for part in [others, intake] {
         if part.is_empty() || !errors.is_empty() {
             continue;
         }
         let operations = join_all(part.into_iter().map(|operation| operation.run(tx)));
-        let (locked, results) = join(OptionFuture::from(lock.take()), operations).await;
+        let (started, results) = join(OptionFuture::from(start.take()), operations).await;
+        let (begun, locked) = started.unwrap_or((Ok(()), Ok(())));
+        errors.extend(begun.err().into_iter().chain(locked.err()));
         errors.extend(results.into_iter().filter_map(Result::err));
-        errors.extend(locked.and_then(Result::err));
     }
     errors
 }

@@ -254,18 +254,25 @@ impl Committer {
         committer
     }
 
-    /// A committer on PostgreSQL, over a connection of its own.
-    pub(super) fn postgres(database: Arc<Postgres>) -> Self {
+    /// A committer on PostgreSQL, over a connection of its own. On a thread of its own as well: behind the
+    /// requests of a busy runtime it would leave the database idle.
+    pub(super) fn postgres(database: Arc<Postgres>) -> std::io::Result<Self> {
         let (committer, waiting) = Self::new();
         let observed = Arc::clone(&committer.observed);
-        crate::spawn::detached("committer", async move {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let work = async move {
             let mut batches = Batches::new(waiting);
             let mut place = Place::Postgres(Box::new(Writer::new(database)));
             while let Some(batch) = batches.next().await {
                 supervised(commit(&mut place, &observed, batch)).await;
             }
-        });
-        committer
+        };
+        std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || runtime.block_on(work))?;
+        Ok(committer)
     }
 
     /// Commits an operation; waits for a place in the queue.
