@@ -14,6 +14,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use gateway::config::{self, Config, ConfigErrors};
 
+/// What a request allocates on one thread the committer frees on another, for which the system's allocator
+/// takes locks (decision 25).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A gateway in front of AI providers: one API, one balance, one place for results.
 #[derive(Debug, Parser)]
 #[command(name = "routerbase", version, arg_required_else_help = true)]

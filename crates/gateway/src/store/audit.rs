@@ -203,7 +203,7 @@ impl Store {
 }
 
 fn line(row: &Row) -> Result<AuditLine, DbError> {
-    let body: Body = parse(&row.text(5)?)?;
+    let body: Body = parse(row.str(5)?)?;
     let account = row.text(3)?;
     Ok(AuditLine {
         id: AuditId(row.text(0)?),

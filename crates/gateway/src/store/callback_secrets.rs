@@ -50,7 +50,7 @@ impl Store {
         let Some(row) = row else {
             return Ok(Vec::new());
         };
-        let body: Body = parse(&row.text(0)?)?;
+        let body: Body = parse(row.str(0)?)?;
         let old = body.old.filter(|old| old.until_ms > now_ms);
         let texts = std::iter::once(body.secret).chain(old.map(|old| old.secret));
         Ok(texts.filter_map(|text| Secret::parse(&text)).collect())

@@ -176,7 +176,7 @@ impl Place {
         let Some(row) = db.row(ASKING, values![key.as_str(), act.at_ms]).await? else {
             return Ok(Err(Not::Unauthorized));
         };
-        let own: Grant = parse(&row.text(0)?)?;
+        let own: Grant = parse(row.str(0)?)?;
         let authority = match self.order.right {
             _ if key == id => Authority::Itself(&own),
             Right::Account => Authority::Account(&own),

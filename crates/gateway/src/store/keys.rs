@@ -105,7 +105,7 @@ impl Store {
         let read = |row: Row| -> Result<KeyRead, DbError> {
             Ok(KeyRead {
                 id: KeyId(row.text(0)?),
-                grant: parse(&row.text(1)?)?,
+                grant: parse(row.str(1)?)?,
                 created_ms: row.int(2)?,
             })
         };

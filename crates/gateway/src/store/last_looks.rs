@@ -125,7 +125,7 @@ impl Operation for Claim {
         let mut looks = Vec::new();
         for row in db.rows(CLAIM, values).await? {
             let attempt = AttemptId(row.text(0)?);
-            match parse(&row.text(2)?) {
+            match parse(row.str(2)?) {
                 Ok(task) => looks.push(LastLook {
                     task,
                     attempt,

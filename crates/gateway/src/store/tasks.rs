@@ -154,8 +154,8 @@ impl Store {
         let values = values![id.as_str(), key.as_str(), now_ms];
         let row = db.row(TASK_BY_KEY, values).await?;
         let is_same = |row: &Row| -> Result<bool, DbError> {
-            let (hash, grant) = (row.text(3)?, row.text(4)?);
-            Ok(Seen { hash, grant } == *presumed.seen)
+            let Seen { hash, grant } = &*presumed.seen;
+            Ok(row.str(3)? == hash && row.str(4)? == grant)
         };
         let row = match row {
             Some(row) if is_same(&row)? => row,
@@ -164,7 +164,7 @@ impl Store {
                 return Ok(None);
             }
         };
-        if row.text_or_null(0)?.is_none() {
+        if row.str_or_null(0)?.is_none() {
             return Ok(Some(None));
         }
         Ok(Some(Some(with_notice(db, &row).await?)))

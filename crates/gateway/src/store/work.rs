@@ -220,7 +220,7 @@ fn nudged(mut task: Task, due_ms: i64) -> Task {
 
 /// A task from the columns body, version, `is_cancel_asked`.
 pub(super) fn task_of(row: &Row) -> Result<Task, DbError> {
-    let mut task: Task = parse(&row.text(0)?)?;
+    let mut task: Task = parse(row.str(0)?)?;
     task.version = row.int(1)?;
     task.is_cancel_asked = row.int(2)? != 0;
     Ok(task)

@@ -95,7 +95,12 @@ enum Cells {
 impl Row {
     /// The text in a column that is never null.
     pub fn text(&self, column: usize) -> Result<String, DbError> {
-        self.text_or_null(column)?
+        self.str(column).map(str::to_owned)
+    }
+
+    /// The same as it lies in the row.
+    pub fn str(&self, column: usize) -> Result<&str, DbError> {
+        self.str_or_null(column)?
             .ok_or_else(|| DbError::Broken(format!("column {column} is null")))
     }
 
@@ -107,12 +112,17 @@ impl Row {
 
     /// The text in a column.
     pub fn text_or_null(&self, column: usize) -> Result<Option<String>, DbError> {
+        Ok(self.str_or_null(column)?.map(str::to_owned))
+    }
+
+    /// The same as it lies in the row.
+    pub fn str_or_null(&self, column: usize) -> Result<Option<&str>, DbError> {
         match &self.0 {
             Cells::Postgres(row) => row
                 .try_get(column)
                 .map_err(|error| DbError::Broken(error.to_string())),
             Cells::Sqlite(cells) => match cells.get(column) {
-                Some(rusqlite::types::Value::Text(text)) => Ok(Some(text.clone())),
+                Some(rusqlite::types::Value::Text(text)) => Ok(Some(text)),
                 Some(rusqlite::types::Value::Null) => Ok(None),
                 other => Err(DbError::Broken(format!("column {column} is {other:?}"))),
             },
@@ -135,6 +145,8 @@ impl Row {
 }
 
 /// Where statements run: inside the committer's transaction, or each on its own for reads.
+///
+/// What waits for PostgreSQL is boxed: it has kilobytes, and would be part of every future that reads.
 #[derive(Clone, Copy)]
 pub enum Session<'a> {
     /// On a SQLite connection.
@@ -148,7 +160,7 @@ impl Session<'_> {
     pub async fn execute(self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, DbError> {
         match self {
             Self::Sqlite(session) => session.execute(sql, values),
-            Self::Postgres(session) => session.execute(sql, values).await,
+            Self::Postgres(session) => Box::pin(session.execute(sql, values)).await,
         }
     }
 
@@ -156,7 +168,7 @@ impl Session<'_> {
     pub async fn rows(self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, DbError> {
         match self {
             Self::Sqlite(session) => session.rows(sql, values),
-            Self::Postgres(session) => session.rows(sql, values).await,
+            Self::Postgres(session) => Box::pin(session.rows(sql, values)).await,
         }
     }
 
