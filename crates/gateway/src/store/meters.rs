@@ -9,7 +9,7 @@ use domain::credits::Credits;
 use domain::ids::KeyId;
 use domain::key::Grant;
 use domain::limits::{Allowance, Exceeded, Limits, Meter};
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 
 use super::db::{DbError, Row, Session};
 use super::keyring::Seen;
@@ -135,8 +135,8 @@ impl Meters {
                 .await
                 .map(drop)
         };
-        let done = join_all(self.0.into_slots().map(write)).await;
-        done.into_iter().collect()
+        let writes = self.0.into_slots().map(write);
+        try_join_all(writes).await.map(drop)
     }
 }
 

@@ -11,8 +11,8 @@ use gateway::store::submit::Admission;
 use gateway::store::tasks::CancelWish;
 use gateway::store::work::{Claim, Lease};
 
-use crate::fixture::{Tenant, act, failed, random, step, steps, success, tenant};
-use crate::support::{NOW_MS, stores};
+use crate::fixture::{Tenant, act, by_hand, failed, random, step, steps, success, tenant};
+use crate::support::{NOW_MS, TestStore, stores};
 
 /// The tenant with another key of its own.
 async fn with_key(store: &Store, tenant: &Tenant, grant: Grant) -> Tenant {
@@ -313,4 +313,37 @@ async fn a_limit_that_is_taken_away_lets_in_however_many_wait() {
         assert_eq!(db.store.any_let_in(NOW_MS).await, Ok(249), "{}", db.name);
         assert_eq!(claimed(&db.store, &owner).await.len(), 250);
     }
+}
+
+/// A full disk makes SQLite end the transaction in the middle, and what comes behind would be committed alone.
+#[tokio::test]
+async fn a_transaction_that_sqlite_ends_by_itself_records_nothing() {
+    let db = TestStore::sqlite().await;
+    let owner = tenant(&db.store, 1_000).await;
+    let key = with_key(&db.store, &owner, limited(20)).await;
+    for write in [
+        "INSERT ON meters",
+        "UPDATE ON accounts",
+        "INSERT ON entries",
+    ] {
+        let ending = "BEGIN SELECT RAISE(ROLLBACK, 'as if the disk were full'); END";
+        by_hand(
+            &db,
+            &format!("CREATE TRIGGER ending BEFORE {write} {ending}"),
+        )
+        .await;
+        let task = key.task(1);
+        let done = db.store.submit(&task, None).await;
+        assert!(done.is_err(), "{write}: {done:?}");
+        by_hand(&db, "DROP TRIGGER ending").await;
+        let found = db.store.task(&owner.account, &task.id).await.unwrap();
+        assert_eq!(found, None, "{write}");
+        let balance = db.store.balance(&owner.account).await.unwrap();
+        assert_eq!(balance.held, Credits(0), "{write}");
+    }
+    let check = db.store.any_ledger_check().await.unwrap();
+    assert_eq!(check.problems, Vec::<String>::new());
+    assert!(is_accepted(
+        &db.store.submit(&key.task(1), None).await.unwrap()
+    ));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::{OptionFuture, join, join_all};
+use futures_util::future::{OptionFuture, join, join_all, try_join};
 
 use super::super::db::{DbError, Session};
 use super::super::intake::Intake;
@@ -24,8 +24,9 @@ pub(super) async fn attempt(db: Session<'_>, batch: &mut [Box<dyn Queued>]) -> R
         first_error(tx, batch).await
     };
     if errors.is_empty() {
-        let (metered, taken) = join(meters.save(db), intake.save(db)).await;
-        errors.extend(metered.err().into_iter().chain(taken.err()));
+        // Nothing behind the first that fails, for the reason that `first_error` gives.
+        let saved = try_join(meters.save(db), intake.save(db)).await;
+        errors.extend(saved.err());
     }
     // Once one has failed PostgreSQL refuses the others, which says nothing about them.
     if let Some(error) = errors.into_iter().min_by_key(rank) {
