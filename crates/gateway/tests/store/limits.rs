@@ -347,3 +347,31 @@ async fn a_transaction_that_sqlite_ends_by_itself_records_nothing() {
         &db.store.submit(&key.task(1), None).await.unwrap()
     ));
 }
+
+/// The same with more accounts in a batch than are written in one go: nothing is written behind the first
+/// that fails, and what runs again alone counts once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_account_that_cannot_be_written_leaves_the_others_of_its_batch_right() {
+    let db = TestStore::sqlite().await;
+    let mut owners = Vec::new();
+    for _ in 0..40 {
+        owners.push(tenant(&db.store, 1_000).await);
+    }
+    let bad = &owners[17].account;
+    let when = format!("WHEN NEW.id = '{bad}'");
+    let ending = "BEGIN SELECT RAISE(ROLLBACK, 'as if the disk were full'); END";
+    let trigger = format!("CREATE TRIGGER ending BEFORE UPDATE ON accounts {when} {ending}");
+    by_hand(&db, &trigger).await;
+    let submits = owners.iter().map(async |owner| {
+        let done = db.store.submit(&owner.task(1), None).await;
+        done.is_ok_and(|admission| is_accepted(&admission))
+    });
+    let accepted = join_all(submits).await;
+    for (owner, is_accepted) in owners.iter().zip(accepted) {
+        assert_eq!(is_accepted, owner.account != *bad);
+        let balance = db.store.balance(&owner.account).await.unwrap();
+        assert_eq!(balance.held, Credits(i64::from(is_accepted)));
+    }
+    let check = db.store.any_ledger_check().await.unwrap();
+    assert_eq!(check.problems, Vec::<String>::new());
+}
