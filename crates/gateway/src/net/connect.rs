@@ -1,4 +1,4 @@
-//! One connection for one request.
+//! A new connection, for one request.
 //!
 //! Invariant: connecting writes nothing of a request, sending happens once, and nothing here ever
 //! retries. The connection is closed when its future or its body is dropped.
@@ -10,28 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::upstream::Reply;
-use http::{HeaderMap, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
+use super::exchange::{Exchange, Head};
 use super::guard::{Trust, check_form, literal};
 use super::outgoing::Outgoing;
-use super::reply::{Body, Download, Driver, Limits, NetError, Origin, SendError};
-use super::reply::{chain, unanswered};
+use super::reply::{Body, Download, Limits, NetError, Origin, SendError, chain, unanswered};
 use super::wire::{Meter, Metered, Stream};
 use super::{LOCAL_HOST, LocalUpstream, Net, NowMs, tls};
 
-/// The largest head of a reply, in bytes.
-const HEAD_BYTES_MAX: usize = 32 << 10;
-/// What the connection may buffer, in bytes.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// What may come in before the final head, in bytes: interim replies, the head, and what of the
-/// body is already in the buffer. It ends an endless row of 1xx.
-const BEFORE_BODY_BYTES_MAX: u64 = 192 << 10;
 /// How many addresses of a name are tried.
 const ADDRESSES_MAX: usize = 4;
 
@@ -44,12 +32,6 @@ pub struct Connection {
 enum Path {
     Wire(Box<Exchange>),
     Local(Arc<dyn LocalUpstream>, NowMs),
-}
-
-struct Exchange {
-    sender: SendRequest<Full<Bytes>>,
-    driver: Driver,
-    meter: Arc<Meter>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -78,7 +60,7 @@ impl Net {
                 let limit = Duration::from_millis(timeout_ms);
                 let late = |_| NetError::Unreachable("no connection in time".to_owned());
                 let reached = timeout(limit, self.reach(url, trust, limit)).await;
-                Path::Wire(Box::new(reached.map_err(late)??))
+                Path::Wire(reached.map_err(late)??)
             }
         };
         let url = url.clone();
@@ -91,7 +73,12 @@ impl Net {
         is_local.then(|| Path::Local(Arc::clone(local), Arc::clone(now_ms)))
     }
 
-    async fn reach(&self, url: &Url, trust: Trust, limit: Duration) -> Result<Exchange, NetError> {
+    async fn reach(
+        &self,
+        url: &Url,
+        trust: Trust,
+        limit: Duration,
+    ) -> Result<Box<Exchange>, NetError> {
         if trust == Trust::Outside {
             // A name that is refused anyway is not even looked up.
             self.inner.egress.check_url(url)?;
@@ -105,9 +92,9 @@ impl Net {
         let stream = Metered::new(stream, Arc::clone(&meter));
         if url.scheme() == "https" {
             let stream = tls::handshake(&self.inner.tls, url, stream).await;
-            exchange(stream.map_err(unreachable)?, meter).await
+            Exchange::over(stream.map_err(unreachable)?, meter).await
         } else {
-            exchange(stream, meter).await
+            Exchange::over(stream, meter).await
         }
     }
 
@@ -147,20 +134,6 @@ fn is_same(peer: SocketAddr, judged: SocketAddr) -> bool {
 
 fn unreachable(error: io::Error) -> NetError {
     NetError::Unreachable(chain(&error))
-}
-
-async fn exchange(stream: impl Stream + 'static, meter: Arc<Meter>) -> Result<Exchange, NetError> {
-    let (sender, connection) = http1::Builder::new()
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| NetError::Unreachable(chain(&error)))?;
-    Ok(Exchange {
-        sender,
-        driver: Driver::new(connection),
-        meter,
-    })
 }
 
 impl Connection {
@@ -207,45 +180,6 @@ impl Connection {
     }
 }
 
-type Head = (u16, Vec<(String, String)>, Origin);
-
-impl Exchange {
-    async fn ask(
-        mut self: Box<Self>,
-        outgoing: &Outgoing<'_>,
-        deadline: Instant,
-    ) -> Result<Head, SendError> {
-        let written_before = self.meter.written();
-        self.meter.set_readable(BEFORE_BODY_BYTES_MAX);
-        let reply = self.sender.send_request(outgoing.wire.clone());
-        let reply = timeout_at(deadline, self.driver.until(reply)).await;
-        let response: Response<Incoming> = match reply {
-            Ok(Ok(response)) => response,
-            failed => {
-                let detail = match failed {
-                    Ok(Err(error)) => chain(&error),
-                    _ => "no reply in time".to_owned(),
-                };
-                // The meter sits below TLS: no byte more than after the handshake means that the
-                // other side has nothing, whatever became of the connection.
-                return Err(if self.meter.written() == written_before {
-                    SendError::NotSent(detail)
-                } else {
-                    SendError::Unanswered(detail)
-                });
-            }
-        };
-        self.meter.set_readable(u64::MAX);
-        let (head, incoming) = response.into_parts();
-        let origin = Origin::Wire {
-            incoming,
-            driver: self.driver,
-            _sender: self.sender,
-        };
-        Ok((head.status.as_u16(), texts(&head.headers), origin))
-    }
-}
-
 async fn ask(
     local: &dyn LocalUpstream,
     now_ms: i64,
@@ -270,12 +204,4 @@ async fn ask(
 
 fn not_sent(detail: &str) -> SendError {
     SendError::NotSent(detail.to_owned())
-}
-
-fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &http::HeaderValue| value.to_str().ok().map(str::to_owned);
-    let pairs = headers.iter();
-    pairs
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
-        .collect()
 }

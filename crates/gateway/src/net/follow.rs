@@ -1,11 +1,10 @@
-//! Whole exchanges: reads, files behind redirects, callbacks.
+//! Files behind redirects, callbacks.
 //!
 //! Invariant: each redirect is judged anew, and only one inside the same origin keeps the secret.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::upstream::Reply;
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
 use url::Url;
@@ -34,35 +33,6 @@ pub struct CallbackReply {
 }
 
 impl Net {
-    /// Sends a request that only reads and takes a JSON-sized reply. Redirects are not followed.
-    ///
-    /// # Errors
-    /// [`CallError`]; a read may be repeated after any of them.
-    pub async fn read(
-        &self,
-        outgoing: &Outgoing<'_>,
-        call_timeout_ms: u64,
-    ) -> Result<Reply, CallError> {
-        self.read_within(outgoing, Limits::json(call_timeout_ms))
-            .await
-    }
-
-    /// The same with other limits.
-    ///
-    /// # Errors
-    /// [`CallError`]; a read may be repeated after any of them.
-    pub async fn read_within(
-        &self,
-        outgoing: &Outgoing<'_>,
-        limits: Limits,
-    ) -> Result<Reply, CallError> {
-        let connect_timeout_ms = self.inner.connect_timeout_ms.min(limits.call_timeout_ms);
-        let connection = self
-            .connect(outgoing.url(), outgoing.trust(), connect_timeout_ms)
-            .await?;
-        Ok(connection.send(outgoing, limits).await?)
-    }
-
     /// Streams a file behind a link without any secret, through up to three redirects. The status
     /// is the caller's to judge.
     ///
@@ -91,7 +61,7 @@ impl Net {
         let deadline = Instant::now() + Duration::from_millis(limits.call_timeout_ms);
         let mut outgoing = outgoing.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let download = self.hop(&outgoing, limits, deadline).await?;
+            let download = self.once(&outgoing, limits, deadline).await?;
             match target(&outgoing, &download)? {
                 None => return Ok(download),
                 Some(url) => outgoing = outgoing.redirected(url)?,
@@ -100,7 +70,8 @@ impl Net {
         Err(unanswered("too many redirects").into())
     }
 
-    async fn hop(
+    /// One exchange over a connection of its own, connecting included in the time.
+    pub(super) async fn once(
         &self,
         outgoing: &Outgoing<'_>,
         limits: Limits,
@@ -135,7 +106,7 @@ impl Net {
             body_bytes_max: u64::MAX,
             bytes_per_s_min: 0,
         };
-        let mut reply = self.hop(&outgoing, limits, deadline).await?;
+        let mut reply = self.once(&outgoing, limits, deadline).await?;
         let mut excerpt = Vec::new();
         let mut read_bytes = 0;
         while read_bytes < CALLBACK_BYTES_MAX {

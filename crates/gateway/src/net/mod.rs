@@ -1,15 +1,18 @@
 //! The one place that opens outbound connections.
 //!
-//! Invariant: one connection carries one request, HTTP/1.1 only; nothing is retried, no redirect is
-//! followed unless [`Net::fetch`] says so, and no environment proxy is asked. An error of
-//! [`Net::connect`] proves that nothing was sent; an error of [`Connection::send`] does only when it
-//! is [`SendError::NotSent`].
+//! Invariant: HTTP/1.1 only, no redirect is followed unless [`Net::fetch`] says so, and no environment
+//! proxy is asked. A [`Connection`] carries one request, once: an error of [`Net::connect`] proves
+//! that nothing was sent; an error of [`Connection::send`] does only when it is
+//! [`SendError::NotSent`]. Only reads of providers ([`Net::read`]) use connections again.
 
 mod connect;
+mod exchange;
 mod follow;
 mod form;
 mod guard;
+mod idle;
 mod outgoing;
+mod read;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,8 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use tokio_rustls::TlsConnector;
+
+use self::idle::Idle;
 
 pub use connect::Connection;
 pub use follow::CallbackReply;
@@ -74,6 +79,7 @@ struct Inner {
     egress: Egress,
     tls: TlsConnector,
     wire: Arc<dyn Wire>,
+    idle: Arc<Idle>,
     local: Option<(Arc<dyn LocalUpstream>, NowMs)>,
     connect_timeout_ms: u64,
 }
@@ -112,6 +118,7 @@ impl Net {
             egress: Egress::new(settings.allow),
             tls: tls::connector(&settings.extra_roots)?,
             wire,
+            idle: Arc::default(),
             local,
             connect_timeout_ms: settings.connect_timeout_ms,
         };

@@ -2,19 +2,14 @@
 //!
 //! Invariant: nothing is read without a bound in bytes and in time.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use http_body_util::BodyExt;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::exchange::Exchange;
 use super::guard::{Blocked, UNREACHABLE};
 use super::outgoing::Refused;
 
@@ -164,46 +159,12 @@ impl Download {
     }
 }
 
-/// Drives one HTTP/1.1 connection. It is polled together with whoever waits for it, not spawned, so
-/// that dropping the wait closes the connection.
-pub(super) struct Driver(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
-
-impl Driver {
-    pub(super) fn new(
-        connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
-    ) -> Self {
-        Self(Some(Box::pin(connection)))
-    }
-
-    /// Waits for something that needs the connection to move.
-    pub(super) async fn until<F: Future>(&mut self, wanted: F) -> F::Output {
-        let mut wanted = pin!(wanted);
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = wanted.as_mut().poll(cx) {
-                return Poll::Ready(output);
-            }
-            // How the connection ended, `wanted` learns from it; the rest is nobody's concern.
-            let ended = self
-                .0
-                .as_mut()
-                .map(|driver| driver.as_mut().poll(cx).is_ready());
-            if ended == Some(true) {
-                self.0 = None;
-            }
-            wanted.as_mut().poll(cx)
-        })
-        .await
-    }
-}
-
 /// Where a body comes from.
 pub(super) enum Origin {
     /// A connection, which lives as long as the body.
     Wire {
         incoming: Incoming,
-        driver: Driver,
-        // Held, not used: without it the connection would think that nobody wants it any more.
-        _sender: SendRequest<Full<Bytes>>,
+        exchange: Box<Exchange>,
     },
     /// This process.
     Whole(Bytes),
@@ -248,12 +209,20 @@ impl Body {
     ///
     /// # Errors
     /// As [`Body::chunk`].
-    pub async fn collect(mut self) -> Result<Vec<u8>, SendError> {
+    pub async fn collect(self) -> Result<Vec<u8>, SendError> {
+        Ok(self.drain().await?.0)
+    }
+
+    /// The whole body, and the connection that it came over.
+    pub(super) async fn drain(mut self) -> Result<(Vec<u8>, Option<Box<Exchange>>), SendError> {
         let mut whole = Vec::new();
-        while let Some(bytes) = self.chunk().await? {
+        while let Some(bytes) = self.next().await? {
             whole.extend_from_slice(&bytes);
         }
-        Ok(whole)
+        Ok(match self.origin {
+            Some(Origin::Wire { exchange, .. }) => (whole, Some(exchange)),
+            _ => (whole, None),
+        })
     }
 
     /// The body as a stream of [`Body::chunk`]s.
@@ -267,39 +236,32 @@ impl Body {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, SendError> {
-        loop {
-            let (incoming, driver) = match &mut self.origin {
-                None => return Ok(None),
-                Some(Origin::Whole(bytes)) if bytes.is_empty() => return Ok(None),
-                Some(Origin::Whole(bytes)) => {
-                    let bytes = std::mem::take(bytes);
-                    return self.count(bytes).map(Some);
-                }
-                Some(Origin::Wire {
-                    incoming, driver, ..
-                }) => (incoming, driver),
-            };
-            // Only our waiting counts against the peer; a slow reader of this body does not.
-            let started = Instant::now();
-            let left = Duration::from_millis(RATE_WINDOW_MS).saturating_sub(self.window_waited);
-            let patience = match self.limits.bytes_per_s_min {
-                0 => Duration::from_millis(self.limits.call_timeout_ms),
-                _ => left,
-            };
-            let frame = timeout(patience, driver.until(incoming.frame()));
-            let frame = match timeout_at(self.deadline, frame).await {
-                Err(_) => return Err(unanswered("the reply did not end in time")),
-                Ok(Err(_)) => return Err(unanswered("the reply is too slow")),
-                Ok(Ok(None)) => return Ok(None),
-                Ok(Ok(Some(Err(error)))) => return Err(SendError::Unanswered(chain(&error))),
-                Ok(Ok(Some(Ok(frame)))) => frame,
-            };
-            self.window_waited += started.elapsed();
-            // Trailers say nothing that anybody here wants to know.
-            if let Ok(bytes) = frame.into_data() {
+        let (incoming, exchange) = match &mut self.origin {
+            None => return Ok(None),
+            Some(Origin::Whole(bytes)) if bytes.is_empty() => return Ok(None),
+            Some(Origin::Whole(bytes)) => {
+                let bytes = std::mem::take(bytes);
                 return self.count(bytes).map(Some);
             }
-        }
+            Some(Origin::Wire { incoming, exchange }) => (incoming, exchange),
+        };
+        // Only our waiting counts against the peer; a slow reader of this body does not.
+        let started = Instant::now();
+        let left = Duration::from_millis(RATE_WINDOW_MS).saturating_sub(self.window_waited);
+        let patience = match self.limits.bytes_per_s_min {
+            0 => Duration::from_millis(self.limits.call_timeout_ms),
+            _ => left,
+        };
+        let bytes = timeout(patience, exchange.body_bytes(incoming));
+        let bytes = match timeout_at(self.deadline, bytes).await {
+            Err(_) => return Err(unanswered("the reply did not end in time")),
+            Ok(Err(_)) => return Err(unanswered("the reply is too slow")),
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Ok(Some(Err(error)))) => return Err(SendError::Unanswered(chain(&error))),
+            Ok(Ok(Some(Ok(bytes)))) => bytes,
+        };
+        self.window_waited += started.elapsed();
+        self.count(bytes).map(Some)
     }
 
     fn count(&mut self, bytes: Bytes) -> Result<Bytes, SendError> {

@@ -4,6 +4,7 @@ mod faults;
 mod follow;
 mod guard;
 mod outgoing;
+mod read;
 mod seams;
 mod tls;
 

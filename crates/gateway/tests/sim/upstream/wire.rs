@@ -16,6 +16,9 @@ use super::{Upstream, ms};
 /// How long a provider keeps a connection on which nothing was said.
 const SILENCE_MS: u64 = 300_000;
 
+/// How long at most it keeps one for the next request.
+const KEEP_MS: u64 = 60_000;
+
 /// How long a provider waits for the rest of a request. Like every server it gives up on one that stalls;
 /// a request that could arrive piece by piece for ever would outlive any quiet time.
 const REQUEST_MS: u64 = 10_000;
@@ -67,25 +70,34 @@ impl Wire for Upstream {
 }
 
 impl Upstream {
-    /// One request on one connection. Dropping the stream is a reset.
+    /// Requests on one connection, for as long as nothing breaks and the provider likes to keep it.
     async fn serve(&self, provider: usize, mut stream: DuplexStream) -> io::Result<()> {
-        let breaks = self.mishap(self.plans[provider].stumbles / 4);
-        let longest = match breaks {
-            true => self.dice.below(400) as usize,
-            false => usize::MAX,
-        };
-        let mut raw = Vec::new();
-        let first = more(&mut stream, &mut raw, longest);
-        let Ok(first) = timeout(ms(SILENCE_MS), first).await else {
-            return Ok(());
-        };
-        first?;
-        let rest = request(&mut stream, raw, longest);
-        let Ok(asked) = timeout(ms(REQUEST_MS), rest).await else {
-            return Ok(());
-        };
-        let said = self.answer(provider, asked?).await;
-        self.say(&mut stream, said).await
+        let mut silence_ms = SILENCE_MS;
+        loop {
+            let breaks = self.mishap(self.plans[provider].stumbles / 4);
+            let longest = match breaks {
+                true => self.dice.below(400) as usize,
+                false => usize::MAX,
+            };
+            let mut raw = Vec::new();
+            let first = more(&mut stream, &mut raw, longest);
+            let Ok(first) = timeout(ms(silence_ms), first).await else {
+                return Ok(());
+            };
+            first?;
+            let rest = request(&mut stream, raw, longest);
+            let Ok(asked) = timeout(ms(REQUEST_MS), rest).await else {
+                return Ok(());
+            };
+            let said = self.answer(provider, asked?).await;
+            let is_whole = said.breaks_at.is_none() && !said.hangs;
+            self.say(&mut stream, said).await?;
+            if !is_whole || self.dice.chance(30) {
+                return Ok(());
+            }
+            self.count("connection kept");
+            silence_ms = self.dice.between(0, KEEP_MS);
+        }
     }
 
     async fn say(&self, stream: &mut DuplexStream, said: Said) -> io::Result<()> {
