@@ -108,10 +108,14 @@ impl Serialize for Credits {
         if self.0 % MICROS_PER_CREDIT == 0 {
             return serializer.serialize_i64(self.0 / MICROS_PER_CREDIT);
         }
-        let number = self
-            .to_string()
-            .parse()
-            .map_err(serde::ser::Error::custom)?;
+        // Of two numbers that a float holds exactly the quotient is the nearest float, as read from text.
+        let number = match i32::try_from(self.0) {
+            Ok(micros) => f64::from(micros) / 1e6,
+            Err(_) => {
+                let text = self.to_string();
+                text.parse().map_err(serde::ser::Error::custom)?
+            }
+        };
         serializer.serialize_f64(number)
     }
 }
@@ -295,6 +299,14 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<Credits>(&json).unwrap(), Credits(micros));
             let value = serde_json::to_value(Credits(micros)).unwrap();
             prop_assert_eq!(serde_json::from_value::<Credits>(value).unwrap(), Credits(micros));
+        }
+
+        #[test]
+        fn small_amounts_are_written_as_their_decimals_are(micros in any::<i32>()) {
+            let amount = Credits(i64::from(micros));
+            let decimal: f64 = amount.to_string().parse().unwrap();
+            let written: f64 = serde_json::to_string(&amount).unwrap().parse().unwrap();
+            prop_assert_eq!(written.to_bits(), decimal.to_bits());
         }
 
         #[test]

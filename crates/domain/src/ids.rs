@@ -89,6 +89,20 @@ impl AccountId {
     }
 }
 
+impl KeyId {
+    /// `key_` and the public id.
+    #[must_use]
+    pub fn of(public_id: &str) -> Self {
+        Self(format!("key_{public_id}"))
+    }
+
+    /// The public id, which the key itself shows as well.
+    #[must_use]
+    pub fn public(&self) -> &str {
+        self.0.strip_prefix("key_").unwrap_or(&self.0)
+    }
+}
+
 impl AttemptId {
     /// `att_` and 20 hex digits.
     #[must_use]

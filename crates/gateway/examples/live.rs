@@ -245,7 +245,7 @@ async fn run(bench: &Bench, plan: &Plan<'_>) -> anyhow::Result<Task> {
     let task = Task {
         id: id.clone(),
         account: bench.account.clone(),
-        key: bench.key.id(),
+        key: bench.key.id().clone(),
         order: plan.order.clone(),
         price: plan.model.price.frozen(&plan.order),
         hold: plan.model.price.hold(&plan.order),

@@ -108,7 +108,7 @@ impl Create {
         }
         let entropy = Entropy::system();
         let key = ApiKey::mint(&entropy.bytes(), &entropy.bytes());
-        let whole = key.reveal();
+        let whole = key.reveal().to_owned();
         settled(store.make_key(any(account), key, grant).await?)?;
         output::line(&whole)?;
         Ok(())
@@ -157,9 +157,8 @@ fn row(read: &KeyRead) -> Vec<String> {
 }
 
 fn view(read: &KeyRead) -> serde_json::Value {
-    let public = read.id.0.strip_prefix("key_").unwrap_or(&read.id.0);
     json!({
-        "id": read.id, "name": read.grant.name, "key": masked(public), "scopes": read.grant.scopes,
+        "id": read.id, "name": read.grant.name, "key": masked(read.id.public()), "scopes": read.grant.scopes,
         "models": read.grant.models, "sandbox": read.grant.sandbox,
         "ip_whitelist": read.grant.ip_whitelist, "rate_limit_rpm": read.grant.rate_limit_rpm,
         "rate_limit_tph": read.grant.rate_limit_tph, "rate_limit_tpd": read.grant.rate_limit_tpd,

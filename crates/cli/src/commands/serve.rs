@@ -55,7 +55,7 @@ impl Serve {
         let app = App::open(config).await?;
         output::line(&format!("listening on http://{}", app.address))?;
         if let Some(key) = app.first_key.as_ref().filter(|_| is_random) {
-            output::line(&welcome(&key.reveal(), &app.public_url))?;
+            output::line(&welcome(key.reveal(), &app.public_url))?;
         }
         tokio::select! {
             () = app.run(stop) => Ok(()),

@@ -70,7 +70,10 @@ fn keys_are_listed_and_deleted() {
         !list.contains(first.trim()) && list.contains("second"),
         "{list}"
     );
-    let id = domain::key::ApiKey::parse(first.trim()).unwrap().id();
+    let id = domain::key::ApiKey::parse(first.trim())
+        .unwrap()
+        .id()
+        .clone();
     assert_eq!(
         home.run(&format!("key delete {id}")).0,
         1,
@@ -131,7 +134,7 @@ fn commands_are_audited() {
     let key = home.ok("key create --name operator --scope admin --account operators");
     home.ok("credit grant --account shop --credits 2 --reference r");
     home.ok("credit grant --account shop --credits 2 --reference r");
-    let id = domain::key::ApiKey::parse(key.trim()).unwrap().id();
+    let id = domain::key::ApiKey::parse(key.trim()).unwrap().id().clone();
     home.ok(&format!("key delete {id} --account operators"));
     let lines = audited(&home);
     let actions: Vec<_> = lines.iter().map(|line| line.action.as_str()).collect();

@@ -102,7 +102,7 @@ impl Model {
         body: &Map<String, Value>,
         ignored: &mut Vec<String>,
     ) -> Result<Map<String, Value>, Invalid> {
-        let mut asked = Map::new();
+        let mut params = Map::new();
         for modality in Modality::ALL {
             let group = modality.group();
             let fields = match given(body, group) {
@@ -115,18 +115,20 @@ impl Model {
                 let Some(known) = own.or_else(|| contract::parameter(modality, name)) else {
                     continue;
                 };
-                let path = format!("{group}.{name}");
-                let value = known.accept(&path, value)?;
+                let value = known.accept(group, value)?;
                 if own.is_none() {
-                    ignored.push(path);
+                    ignored.push(format!("{group}.{name}"));
                 } else if !is_nothing(known, &value) {
-                    asked.insert(name.clone(), value);
+                    params.insert(name.clone(), value);
                 }
             }
         }
-        check_size(self.modality.group(), &asked)?;
-        let mut params = self.defaults.clone();
-        params.append(&mut asked);
+        check_size(self.modality.group(), &params)?;
+        for (name, default) in &self.defaults {
+            if !params.contains_key(name) {
+                params.insert(name.clone(), default.clone());
+            }
+        }
         if params.contains_key("width") {
             params.remove("aspect_ratio");
         }

@@ -13,16 +13,13 @@ impl Parameter {
     /// The canonical form of a value.
     ///
     /// # Errors
-    /// A value of another type, or one that is not allowed; the refusal names `path`.
-    pub fn accept(&self, path: &str, value: &Value) -> Result<Value, Invalid> {
-        match self.kind.accept(value) {
-            Ok(value) => Ok(value),
-            Err(message) => Err(Invalid {
-                param: path.to_owned(),
-                message,
-                allowed: self.kind.allowed(),
-            }),
-        }
+    /// A value of another type, or one that is not allowed; the refusal names group and parameter.
+    pub fn accept(&self, group: &str, value: &Value) -> Result<Value, Invalid> {
+        self.kind.accept(value).map_err(|message| Invalid {
+            param: format!("{group}.{}", self.name),
+            message,
+            allowed: self.kind.allowed(),
+        })
     }
 }
 
@@ -169,13 +166,13 @@ mod tests {
     #[test]
     fn one_value_has_one_spelling() {
         let listed = parameter(Kind::Numbers(vec![5.into(), 10.into()]));
-        assert_eq!(listed.accept("p", &json!(5.0)), Ok(json!(5)));
+        assert_eq!(listed.accept("group", &json!(5.0)), Ok(json!(5)));
         let integer = parameter(Kind::Integer { min: -1, max: 15 });
-        assert_eq!(integer.accept("p", &json!(15.0)), Ok(json!(15)));
-        assert_eq!(integer.accept("p", &json!(-0.0)), Ok(json!(0)));
+        assert_eq!(integer.accept("group", &json!(15.0)), Ok(json!(15)));
+        assert_eq!(integer.accept("group", &json!(-0.0)), Ok(json!(0)));
         let number = parameter(Kind::Number { min: 0.0, max: 2.0 });
-        assert_eq!(number.accept("p", &json!(1.0)), Ok(json!(1)));
-        assert_eq!(number.accept("p", &json!(0.7)), Ok(json!(0.7)));
+        assert_eq!(number.accept("group", &json!(1.0)), Ok(json!(1)));
+        assert_eq!(number.accept("group", &json!(0.7)), Ok(json!(0.7)));
     }
 
     #[test]
@@ -223,7 +220,7 @@ mod tests {
             ),
         ];
         for (kind, value, allowed) in cases {
-            let refusal = parameter(kind).accept("group.p", &value).unwrap_err();
+            let refusal = parameter(kind).accept("group", &value).unwrap_err();
             assert_eq!(refusal.param, "group.p");
             assert_eq!(refusal.allowed, allowed, "{value}");
         }
@@ -244,9 +241,9 @@ mod tests {
             {"prompt": "a fox", "duration": 12},
             {"prompt": "snow", "duration": 1},
         ]);
-        assert_eq!(shots.accept("p", &given), Ok(canonical.clone()));
-        assert_eq!(shots.accept("p", &canonical), Ok(canonical));
-        assert_eq!(shots.accept("p", &json!([])), Ok(json!([])));
+        assert_eq!(shots.accept("group", &given), Ok(canonical.clone()));
+        assert_eq!(shots.accept("group", &canonical), Ok(canonical));
+        assert_eq!(shots.accept("group", &json!([])), Ok(json!([])));
         let shot = json!({"prompt": "snow", "duration": 1});
         for (value, part) in [
             (json!("a fox"), "array of shots"),
@@ -267,7 +264,7 @@ mod tests {
             (json!([{"prompt": "snow", "duration": 1.5}]), "1 to 12"),
             (json!([{"prompt": "snow", "duration": "3"}]), "1 to 12"),
         ] {
-            let refusal = shots.accept("group.p", &value).unwrap_err();
+            let refusal = shots.accept("group", &value).unwrap_err();
             assert_eq!(refusal.param, "group.p");
             assert!(refusal.message.contains(part), "{value}: {refusal}");
             assert_eq!(refusal.allowed, Some(json!({"max_items": 2})));
@@ -310,8 +307,8 @@ mod tests {
         #[test]
         fn accepted_is_a_fixed_point(number in proptest::num::f64::NORMAL) {
             let kind = parameter(Kind::Number { min: -1e9, max: 1e9 });
-            if let Ok(once) = kind.accept("p", &json!(number)) {
-                prop_assert_eq!(kind.accept("p", &once), Ok(once.clone()));
+            if let Ok(once) = kind.accept("group", &json!(number)) {
+                prop_assert_eq!(kind.accept("group", &once), Ok(once.clone()));
                 prop_assert_eq!(once.as_f64(), Some(number));
             }
         }

@@ -140,10 +140,12 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
         return Ok(());
     };
     let essence = given.to_str().unwrap_or("").split(';').next().unwrap_or("");
-    let essence = essence.trim().to_ascii_lowercase();
-    let is_json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if is_json {
+    let essence = essence.trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let essence = essence.to_ascii_lowercase();
+    if essence.starts_with("application/") && essence.ends_with("+json") {
         return Ok(());
     }
     Err(ApiError::bad_request(

@@ -201,7 +201,7 @@ mod tests {
             (format!("Bearer {}", key.reveal()), true),
             (format!("bearer  {} ", key.reveal()), true),
             (format!("Basic {}", key.reveal()), false),
-            (key.reveal(), false),
+            (key.reveal().to_owned(), false),
             ("Bearer".to_owned(), false),
         ] {
             headers.insert(AUTHORIZATION, text.parse().unwrap());

@@ -121,8 +121,7 @@ pub(super) struct KeyLimits {
 
 /// A key as everybody but its maker sees it.
 pub(super) fn view(read: KeyRead) -> KeyView {
-    let public = read.id.0.strip_prefix("key_").unwrap_or(&read.id.0);
-    let key = masked(public);
+    let key = masked(read.id.public());
     let KeyRead {
         id,
         grant,
@@ -190,7 +189,7 @@ pub(super) async fn made(
     grant: Grant,
 ) -> Result<impl IntoResponse + use<>, ApiError> {
     let key = ApiKey::mint(&api.entropy.bytes(), &api.entropy.bytes());
-    let whole = key.reveal();
+    let whole = key.reveal().to_owned();
     let read = settled(api.store.make_key(order, key, grant).await?, "account")?;
     let view = KeyView {
         key: whole,

@@ -224,7 +224,7 @@ impl Operation for Make {
     async fn run(&self, Tx { db, .. }: Tx<'_>) -> Result<Self::Answer, DbError> {
         let KeyOrder { account, act, .. } = &self.place.order;
         let (id, grant) = (self.key.id(), &self.grant);
-        let judged = self.place.judge(db, &id, None, Some(grant)).await?;
+        let judged = self.place.judge(db, id, None, Some(grant)).await?;
         let allowed = match judged {
             Ok(allowed) => allowed,
             Err(not) => return Ok(not.into()),
@@ -253,7 +253,7 @@ impl Operation for Make {
         };
         self.place.audit(db, &allowed, line).await?;
         Ok(KeyChanged::Yes(KeyRead {
-            id,
+            id: id.clone(),
             grant: grant.clone(),
             created_ms: act.at_ms,
         }))

@@ -43,7 +43,7 @@ pub(super) struct Keyring(RwLock<HashMap<KeyId, Presumed>>);
 impl Keyring {
     fn recall(&self, key: &ApiKey) -> Option<Presumed> {
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let known = keys.get(&key.id())?;
+        let known = keys.get(key.id())?;
         key.matches(&known.seen.hash).then(|| known.clone())
     }
 

@@ -136,7 +136,7 @@ pub(super) async fn read(
     }
     let principal = Principal {
         account: AccountId(account),
-        key: id,
+        key: id.clone(),
         grant: parse(&grant)?,
     };
     let seen = Seen { hash, grant };

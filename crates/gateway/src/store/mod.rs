@@ -288,9 +288,15 @@ impl Store {
 
 const PING: &str = "SELECT 1";
 
+/// As long as most of what is written, in bytes: a text that grows as it is written is copied each time.
+const JSON_BYTES: usize = 1 << 10;
+
 /// JSON of our own types; cannot fail for them.
 fn json<T: serde::Serialize>(value: &T) -> Result<String, DbError> {
-    serde_json::to_string(value).map_err(|error| DbError::Broken(error.to_string()))
+    let broken = |error: &dyn std::fmt::Display| DbError::Broken(error.to_string());
+    let mut bytes = Vec::with_capacity(JSON_BYTES);
+    serde_json::to_writer(&mut bytes, value).map_err(|error| broken(&error))?;
+    String::from_utf8(bytes).map_err(|error| broken(&error))
 }
 
 /// Our own types from JSON that we wrote.

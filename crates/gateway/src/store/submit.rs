@@ -110,14 +110,17 @@ impl Store {
             body: json(task)?,
             idempotency,
         };
+        let record = Arc::new(record);
         let submit = Submit {
-            record: Arc::new(record),
+            // Kept here as well: freeing it is work, and the committer has the most to do.
+            record: Arc::clone(&record),
             key: task.key.clone(),
             is_metered: task.is_metered,
             mark,
             presumed,
         };
         let admission = self.admit(submit).await?;
+        drop(record);
         if matches!(admission, Admission::Accepted(_)) {
             self.hint_work();
         }

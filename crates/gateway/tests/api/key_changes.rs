@@ -25,7 +25,7 @@ async fn change(world: &World, by: &str, key: &str, body: Value) -> Reply {
 /// listed in the order of their ids.
 async fn listed(world: &World, key: &str) -> Value {
     let list = world.get(KEYS).send().await.ok();
-    let id = ApiKey::parse(key).unwrap().id();
+    let id = ApiKey::parse(key).unwrap().id().clone();
     let mut keys = list["data"].as_array().unwrap().iter();
     keys.find(|key| key["id"] == id.as_str()).unwrap().clone()
 }

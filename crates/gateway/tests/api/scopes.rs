@@ -68,7 +68,7 @@ async fn every_endpoint_demands_its_own_scope() {
         let is_open = one.scope.is_none();
         let bare = call(&world, one, None).await;
         assert_eq!(bare.status != 401, is_open, "{verb} {path} without a key");
-        let forged = ApiKey::mint(&[7; 10], &[7; 24]).reveal();
+        let forged = ApiKey::mint(&[7; 10], &[7; 24]).reveal().to_owned();
         let forged = call(&world, one, Some(&forged)).await;
         assert_eq!(forged.status != 401, is_open, "{verb} {path} forged");
         for (scope, key) in &keys {

@@ -101,7 +101,7 @@ impl World {
         let key = ApiKey::mint(&entropy.bytes(), &entropy.bytes());
         let created = self.store.create_key(account, &key, grant, self.now_ms());
         created.await.unwrap();
-        key.reveal()
+        key.reveal().to_owned()
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -403,7 +403,7 @@ pub fn kling_secret() -> Secret {
 
 /// Where providers tell of their work.
 pub fn hooks(api: &Api) -> axum::Router {
-    let secrets = BTreeMap::from([("kling".to_owned(), kling_secret().reveal())]);
+    let secrets = BTreeMap::from([("kling".to_owned(), kling_secret().reveal().to_owned())]);
     let net = Net::new(NetSettings::default(), None).unwrap();
     hooks::router(Hooks {
         store: api.store.clone(),

@@ -159,7 +159,7 @@ impl World {
             .store
             .create_key(&account, &key, Grant::account(name), 0);
         made.await.unwrap();
-        key.reveal()
+        key.reveal().to_owned()
     }
 
     /// Sends a message as Stripe does, to a node.

@@ -282,7 +282,7 @@ async fn account(store: &Store, entropy: &Entropy, name: &str) -> (AccountId, Ke
     let grant = Grant::account("test");
     let made = store.create_key(&account, &key, grant, NOW_MS).await;
     made.unwrap();
-    (account, key.id())
+    (account, key.id().clone())
 }
 
 /// Waits until something holds.

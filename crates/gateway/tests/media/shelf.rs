@@ -77,7 +77,7 @@ impl Shelf {
         let task = Task {
             id: TaskId::mint(now_ms, &[number; 10]),
             account: self.account.clone(),
-            key: self.key.id(),
+            key: self.key.id().clone(),
             hold: model.price.hold(&order),
             price: model.price.frozen(&order),
             order,

@@ -48,7 +48,7 @@ impl<'a> Clients<'a> {
                 world.store.create_key(&account.0, &key, grant, now_ms)
             };
             patiently(made).await;
-            accounts.push((account.0, key.id()));
+            accounts.push((account.0, key.id().clone()));
         }
         Self {
             world,

@@ -90,7 +90,7 @@ pub async fn tenant(store: &Store, credits: i64) -> Tenant {
         .unwrap();
     Tenant {
         account,
-        key: api_key.id(),
+        key: api_key.id().clone(),
         api_key,
     }
 }

@@ -32,7 +32,7 @@ async fn second(db: &TestStore, tenant: &Tenant, grant: Grant) -> Tenant {
         .create_key(&tenant.account, &api_key, grant, NOW_MS);
     made.await.unwrap();
     Tenant {
-        key: api_key.id(),
+        key: api_key.id().clone(),
         api_key,
         ..tenant.clone()
     }

@@ -26,7 +26,10 @@ async fn a_key_is_recognised_by_its_secret() {
         assert_eq!(create.await, Ok(()));
         let principal = db.store.authenticate(&key, NOW_MS).await.unwrap().unwrap();
         assert_eq!(principal.account, tenant.account);
-        assert_eq!((principal.key, principal.grant), (key.id(), grant.clone()));
+        assert_eq!(
+            (principal.key, principal.grant),
+            (key.id().clone(), grant.clone())
+        );
         let forged = ApiKey::mint(&public, &random());
         assert_eq!(db.store.authenticate(&forged, NOW_MS).await, Ok(None));
         let unknown = ApiKey::mint(&random(), &random());
@@ -42,7 +45,7 @@ async fn a_key_is_recognised_by_its_secret() {
         );
         let listed = db.store.keys(&tenant.account).await.unwrap();
         let ids: Vec<_> = listed.iter().map(|key| key.id.clone()).collect();
-        assert_eq!(ids, [tenant.key, key.id()], "oldest first");
+        assert_eq!(ids, [tenant.key, key.id().clone()], "oldest first");
     }
 }
 
@@ -61,7 +64,7 @@ async fn a_key_ends_when_it_expires() {
         assert!(known(NOW_MS + 9).await.unwrap().is_some(), "{}", db.name);
         assert_eq!(known(NOW_MS + 10).await, Ok(None));
         let mut task = tenant.task(1);
-        task.key = key.id();
+        task.key = key.id().clone();
         task.created_ms = NOW_MS + 10;
         assert_eq!(db.store.submit(&task, None).await, Ok(Admission::KeyDead));
     }

@@ -22,7 +22,7 @@ async fn with_key(store: &Store, tenant: &Tenant, grant: Grant) -> Tenant {
         .await
         .unwrap();
     Tenant {
-        key: api_key.id(),
+        key: api_key.id().clone(),
         api_key,
         ..tenant.clone()
     }

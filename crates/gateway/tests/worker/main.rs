@@ -228,7 +228,7 @@ impl Bench {
         let task = Task {
             id: TaskId::mint(now_ms, &self.entropy.bytes()),
             account: self.account.clone(),
-            key: self.key.id(),
+            key: self.key.id().clone(),
             hold: model.price.hold(&order),
             price: model.price.frozen(&order),
             order,

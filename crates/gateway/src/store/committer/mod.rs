@@ -197,6 +197,8 @@ impl<O: Operation> Queued for Waiting<O> {
             )),
             (Err(error), _) => Err(error),
         };
+        // Before whoever waits is woken, so that what they share with it is theirs to free.
+        drop(self.operation);
         // Whoever asked may be gone; what is committed stays committed.
         let _ = self.reply.send(result);
     }

@@ -74,7 +74,7 @@ fn changes(
 async fn everything_an_operator_changes_leaves_a_line() {
     let operated = Operated::new().await;
     let world = &operated.world;
-    let key = ApiKey::parse(&world.key).unwrap().id();
+    let key = ApiKey::parse(&world.key).unwrap().id().clone();
     let calls = changes(&operated, key.as_str());
     let mut known: Vec<_> = calls.iter().map(|(id, ..)| (*id).to_owned()).collect();
     known.sort();
@@ -138,7 +138,7 @@ fn changing() -> Vec<String> {
 #[tokio::test]
 async fn a_line_tells_what_was_and_what_is() {
     let operated = Operated::new().await;
-    let key = ApiKey::parse(&operated.world.key).unwrap().id();
+    let key = ApiKey::parse(&operated.world.key).unwrap().id().clone();
     for (_, verb, path, body, _) in changes(&operated, key.as_str()) {
         operated.call(verb, &path).json(&body).send().await.ok();
     }
@@ -188,7 +188,7 @@ async fn a_line_tells_what_was_and_what_is() {
 #[tokio::test]
 async fn the_log_is_read_by_account_and_action() {
     let operated = Operated::new().await;
-    let key = ApiKey::parse(&operated.world.key).unwrap().id();
+    let key = ApiKey::parse(&operated.world.key).unwrap().id().clone();
     for (_, verb, path, body, _) in changes(&operated, key.as_str()) {
         operated.call(verb, &path).json(&body).send().await.ok();
     }

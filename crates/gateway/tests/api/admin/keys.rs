@@ -43,7 +43,7 @@ async fn a_key_is_found_only_below_its_own_account() {
     let operated = Operated::new().await;
     let world = &operated.world;
     let other = world.new_account("other", 0).await;
-    let key = ApiKey::parse(&world.key).unwrap().id();
+    let key = ApiKey::parse(&world.key).unwrap().id().clone();
     let path = format!("accounts/{other}/api-keys/{key}");
     let put = operated.put(&path, json!({"name": "x"})).await;
     put.refusal(404, "not_found");
