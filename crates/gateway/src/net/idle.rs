@@ -1,7 +1,7 @@
 //! Connections to providers that wait for the next read.
 //!
-//! Invariant: nothing that creates work goes over one of these. A read may be repeated, so one that
-//! finds its connection dead is sent again over a new one; a creating call could not be.
+//! Invariant: only GETs go over one of these. A read may be repeated, so one that finds its connection
+//! dead is sent again over a new one; a call that creates something could not be.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

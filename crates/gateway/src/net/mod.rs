@@ -3,7 +3,7 @@
 //! Invariant: HTTP/1.1 only, no redirect is followed unless [`Net::fetch`] says so, and no environment
 //! proxy is asked. A [`Connection`] carries one request, once: an error of [`Net::connect`] proves
 //! that nothing was sent; an error of [`Connection::send`] does only when it is
-//! [`SendError::NotSent`]. Only reads of providers ([`Net::read`]) use connections again.
+//! [`SendError::NotSent`]. Only GETs of [`Net::read`] use connections again.
 
 mod connect;
 mod exchange;

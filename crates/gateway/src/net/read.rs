@@ -1,11 +1,13 @@
-//! Requests that only read, over connections that are used again.
+//! Requests that may be repeated; those that only read go over connections that are used again.
 //!
-//! Invariant: only what the operator configured is kept open; an address that somebody outside
+//! Invariant: what goes over a used connection is a GET, which HTTP lets a client repeat by itself
+//! (RFC 9110, section 9.2.2), to an address that the operator configured; one that somebody outside
 //! chose is judged anew for each request.
 
 use std::time::Duration;
 
 use domain::upstream::Reply;
+use http::Method;
 use tokio::time::Instant;
 use url::Origin;
 
@@ -29,7 +31,7 @@ impl Net {
             .await
     }
 
-    /// The same with other limits. It may go out twice: an idle connection can turn out to be dead.
+    /// The same with other limits. A GET may go out twice: an idle connection can turn out to be dead.
     ///
     /// # Errors
     /// [`CallError`]; a read may be repeated after any of them.
@@ -38,19 +40,20 @@ impl Net {
         outgoing: &Outgoing<'_>,
         limits: Limits,
     ) -> Result<Reply, CallError> {
-        let origin = outgoing.url().origin();
-        let is_kept = outgoing.trust() == Trust::Operator;
+        let is_shared =
+            outgoing.trust() == Trust::Operator && outgoing.wire.method() == Method::GET;
+        let origin = is_shared.then(|| outgoing.url().origin());
         let deadline = Instant::now() + Duration::from_millis(limits.call_timeout_ms);
-        let used = match is_kept {
-            true => self.over_used(&origin, outgoing, limits, deadline).await?,
-            false => None,
+        let used = match &origin {
+            Some(origin) => self.over_used(origin, outgoing, limits, deadline).await?,
+            None => None,
         };
         let download = match used {
             Some(download) => download,
             None => self.once(outgoing, limits, deadline).await?,
         };
         let (body, exchange) = download.body.drain().await?;
-        if is_kept && let Some(exchange) = exchange {
+        if let (Some(origin), Some(exchange)) = (origin, exchange) {
             self.inner.idle.keep(origin, exchange).await;
         }
         Ok(Reply {

@@ -120,7 +120,6 @@ impl Store {
             presumed,
         };
         let admission = self.admit(submit).await?;
-        drop(record);
         if matches!(admission, Admission::Accepted(_)) {
             self.hint_work();
         }
